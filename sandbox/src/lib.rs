@@ -1,0 +1,1 @@
+//! Plays the outside world on the wire.
