@@ -1,1 +1,25 @@
-//! Dealix.
+//! Dealix: sell plans, settle payments, never lose a riyal or a lead.
+//!
+//! Read the modules in this order: how it is put together, what we know, what we remember, whom we
+//! call, what we owe, what we do, how we are asked, what we do unasked, how an operator asks.
+
+pub mod app;
+pub mod config;
+
+pub mod clock;
+pub mod tasks;
+pub mod telemetry;
+mod wake;
+
+mod domain;
+
+mod clients;
+mod db;
+mod queue;
+
+mod flows;
+
+mod http;
+pub mod jobs;
+
+pub mod commands;

@@ -1,0 +1,54 @@
+//! The composition root: the only file that names every concrete part.
+
+use axum::Router;
+use axum::extract::FromRef;
+use sqlx::PgPool;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http;
+use crate::tasks::Tasks;
+use crate::wake::Wake;
+
+/// The parts a handler may ask for. Each is cheap to clone.
+#[derive(Clone, FromRef)]
+pub(crate) struct AppState {
+    pub db: PgPool,
+    pub clock: Clock,
+    pub wake: Wake,
+}
+
+/// What differs between production and a test.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// The time, if a test holds it.
+    pub clock: Clock,
+    /// Prefix of every Redis key.
+    pub redis_prefix: String,
+    /// Run no job and refuse every outbound call.
+    pub is_passive: bool,
+}
+
+/// The service, wired but not yet started.
+#[derive(Clone)]
+pub struct App {
+    state: AppState,
+}
+
+impl App {
+    /// Wires the parts together; reaches out to nothing. Tests call this with a pool of their own.
+    pub fn build(config: &Config, db: PgPool, overrides: Overrides) -> anyhow::Result<Self> {
+        let _ = config;
+        Ok(Self { state: AppState { db, clock: overrides.clock, wake: Wake::default() } })
+    }
+
+    /// The HTTP side.
+    pub fn router(&self) -> Router {
+        http::router(self.state.clone())
+    }
+
+    /// Starts the background side.
+    pub fn start_jobs(&self, tasks: &Tasks) {
+        let _ = tasks;
+    }
+}

@@ -1,0 +1,1 @@
+//! The registry of circuit breakers, one per outbound service.

@@ -1,0 +1,91 @@
+//! Whom we call: one file per external service, every call behind that service's breaker.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+pub mod breaker;
+pub mod breakers;
+
+/// Why a call to an external service gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// We did not even try: its breaker is open.
+    #[error("{client} is not called for another {}s: its breaker is open", retry_after.as_secs())]
+    BreakerOpen { client: &'static str, retry_after: Duration },
+    /// We did not even try: this process was told to call nobody.
+    #[error("{client} is not called: this process is passive")]
+    Passive { client: &'static str },
+    /// The request or its answer was lost on the way; it may have had its effect.
+    #[error("{client} could not be reached")]
+    Unreachable {
+        client: &'static str,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The service answered, but not with success.
+    #[error("{client} answered {status}")]
+    Status { client: &'static str, status: StatusCode, retry_after: Option<Duration> },
+    /// The service answered with success and a body that makes no sense; it had its effect.
+    #[error("{client} answered what cannot be read")]
+    Unreadable {
+        client: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl ClientError {
+    /// Whether the service itself is failing, as opposed to refusing this one request.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Unreadable { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || matches!(
+                        *status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    )
+            }
+            Self::BreakerOpen { .. } | Self::Passive { .. } => false,
+        }
+    }
+
+    /// Whether the call may have had its effect although it gave no answer.
+    pub fn is_uncertain(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => !source.is_connect(),
+            Self::Unreadable { .. } => true,
+            Self::Status { status, .. } => status.is_server_error(),
+            Self::BreakerOpen { .. } | Self::Passive { .. } => false,
+        }
+    }
+
+    /// A word for health checks, metrics and records: never carries what the service said.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::Passive { .. } => "passive",
+            Self::Unreachable { source, .. } if source.is_timeout() => "timeout",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Status { status, .. } => match *status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "auth",
+                StatusCode::TOO_MANY_REQUESTS => "rate_limited",
+                status if status.is_server_error() => "server_error",
+                _ => "refused",
+            },
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
+/// The HTTP client every external call is made with: no redirects, our name, a deadline.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that builds clients")]
+pub fn http_client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .timeout(timeout)
+        .connect_timeout(timeout.min(Duration::from_secs(3)))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("dealix-api/", env!("CARGO_PKG_VERSION")))
+        .build()
+}

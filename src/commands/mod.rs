@@ -1,0 +1,1 @@
+//! How an operator asks: the command line.

@@ -1,0 +1,1 @@
+//! What we owe: Redis, which holds dead letters and nothing else.

@@ -1,0 +1,1 @@
+//! Logs, metrics and error reports: the one place that sets them up.
