@@ -1,1 +1,11 @@
 //! What we know: types and rules, without I/O; the current time is an argument.
+
+pub mod checkout;
+pub mod email;
+pub mod funnel;
+pub mod money;
+pub mod payment;
+pub mod phone;
+pub mod plan;
+pub mod subscription;
+pub mod webhook;
