@@ -1,0 +1,3 @@
+drop table subscriptions;
+drop table payment_effects;
+drop table payments;
