@@ -2,3 +2,13 @@
 //!
 //! A function that takes a transaction is only correct inside one; any other takes an executor.
 //! Nothing here begins or commits a transaction.
+
+pub mod audit_log;
+pub mod checkouts;
+pub mod demo_requests;
+pub mod invoices;
+pub mod outbox;
+pub mod payments;
+pub mod reviews;
+pub mod subscriptions;
+pub mod webhook_events;

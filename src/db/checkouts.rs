@@ -1,0 +1,219 @@
+//! The `checkouts` table.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgExecutor, PgTransaction};
+
+use crate::domain::checkout::{Channel, CheckoutId, CheckoutStatus, Locale};
+use crate::domain::money::Halalas;
+use crate::domain::payment::PaymentStatus;
+
+/// A checkout that is about to begin.
+#[derive(Clone, Debug)]
+pub struct NewCheckout {
+    pub id: CheckoutId,
+    pub channel: Channel,
+    pub plan_id: String,
+    pub amount: Halalas,
+    pub currency: &'static str,
+    pub subscriber: String,
+    pub customer_name: Option<String>,
+    pub customer_email: String,
+    pub customer_phone: Option<String>,
+    pub tenant_id: Option<String>,
+    pub lead_id: Option<String>,
+    pub locale: Locale,
+    pub distinct_id: String,
+    pub callback_token: String,
+    pub request_id: String,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Writes the intent, before anybody else hears of it.
+pub async fn insert(db: impl PgExecutor<'_>, new: &NewCheckout) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into checkouts (id, channel, plan_id, amount_halalas, currency, subscriber,
+             customer_name, customer_email, customer_phone, tenant_id, lead_id, locale, distinct_id,
+             callback_token, status, request_id, created_at, updated_at, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'opening', $15, $16, $16, $17)",
+        new.id as CheckoutId,
+        new.channel as Channel,
+        new.plan_id,
+        new.amount as Halalas,
+        new.currency,
+        new.subscriber,
+        new.customer_name,
+        new.customer_email,
+        new.customer_phone,
+        new.tenant_id,
+        new.lead_id,
+        new.locale as Locale,
+        new.distinct_id,
+        new.callback_token,
+        new.request_id,
+        new.created_at,
+        new.expires_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A checkout as the payment that settles it needs to know it.
+#[derive(Clone, Debug)]
+pub struct Checkout {
+    pub id: CheckoutId,
+    pub plan_id: String,
+    pub amount: Halalas,
+    pub currency: String,
+    pub subscriber: String,
+    pub distinct_id: String,
+    pub status: CheckoutStatus,
+}
+
+/// Locks the checkout until the transaction ends, so that two payments cannot both settle it.
+pub async fn lock(tx: &mut PgTransaction<'_>, id: CheckoutId) -> sqlx::Result<Checkout> {
+    sqlx::query_as!(
+        Checkout,
+        r#"
+        select id as "id: CheckoutId", plan_id, amount_halalas as "amount: Halalas", currency,
+            subscriber, distinct_id, status as "status: CheckoutStatus"
+        from checkouts
+        where id = $1
+        for update
+        "#,
+        id as CheckoutId,
+    )
+    .fetch_one(&mut **tx)
+    .await
+}
+
+/// A checkout as its buyer may see it.
+#[derive(Clone, Debug)]
+pub struct CheckoutView {
+    pub plan_id: String,
+    pub amount: Halalas,
+    pub currency: String,
+    pub subscriber: String,
+    pub locale: Locale,
+    pub status: CheckoutStatus,
+    pub refunded: Halalas,
+    pub paid_at: Option<DateTime<Utc>>,
+    pub last_attempt_status: Option<String>,
+    pub last_attempt_message: Option<String>,
+    pub payment_url: Option<String>,
+}
+
+/// The checkout with that id and the newest of its payment pages, if there is one.
+pub async fn find(db: impl PgExecutor<'_>, id: CheckoutId) -> sqlx::Result<Option<CheckoutView>> {
+    sqlx::query_as!(
+        CheckoutView,
+        r#"
+        select plan_id, amount_halalas as "amount: Halalas", currency, subscriber,
+            locale as "locale: Locale", status as "status: CheckoutStatus",
+            refunded_halalas as "refunded: Halalas", paid_at, last_attempt_status,
+            last_attempt_message,
+            (select payment_url from invoices where checkout_id = checkouts.id
+             order by created_at desc limit 1) as payment_url
+        from checkouts
+        where id = $1
+        "#,
+        id as CheckoutId,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Moves a checkout whose invoice was just stored or refused; one that has moved on already (its
+/// payment was quicker than we were) stays where it is.
+pub async fn set_opened(
+    db: impl PgExecutor<'_>,
+    id: CheckoutId,
+    status: CheckoutStatus,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update checkouts set status = $2, updated_at = $3 where id = $1 and status = 'opening'",
+        id as CheckoutId,
+        status as CheckoutStatus,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Moves a checkout that the same transaction has locked.
+pub async fn set_status(
+    tx: &mut PgTransaction<'_>,
+    id: CheckoutId,
+    status: CheckoutStatus,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update checkouts set status = $2, updated_at = $3 where id = $1",
+        id as CheckoutId,
+        status as CheckoutStatus,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Marks a checkout that the same transaction has locked as paid.
+pub async fn set_paid(
+    tx: &mut PgTransaction<'_>,
+    id: CheckoutId,
+    paid_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update checkouts set status = 'paid', paid_at = $2, updated_at = $3 where id = $1",
+        id as CheckoutId,
+        paid_at,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Remembers how much of a locked checkout's money was given back in total.
+pub async fn set_refunded(
+    tx: &mut PgTransaction<'_>,
+    id: CheckoutId,
+    refunded: Halalas,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update checkouts set refunded_halalas = $2, updated_at = $3 where id = $1",
+        id as CheckoutId,
+        refunded as Halalas,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Remembers how the last attempt to pay a locked checkout ended.
+pub async fn set_last_attempt(
+    tx: &mut PgTransaction<'_>,
+    id: CheckoutId,
+    status: &PaymentStatus,
+    message: Option<&str>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update checkouts set last_attempt_status = $2, last_attempt_message = $3, updated_at = $4
+         where id = $1",
+        id as CheckoutId,
+        status.name(),
+        message,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The `outbox` table: what analytics is still to be told.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::domain::funnel::Occurrence;
+
+/// Writes what happened, in the transaction that made it happen. Where analytics is switched off the
+/// row is kept as `skipped` and never sent.
+pub async fn insert(
+    db: &mut PgConnection,
+    occurrence: &Occurrence,
+    is_enabled: bool,
+    request_id: Option<&str>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into outbox (uuid, name, distinct_id, happened_at, properties, status, next_attempt_at,
+             request_id, settled_at)
+         values ($1, $2, $3, $4, $5, case when $6 then 'pending' else 'skipped' end, $4, $7,
+             case when not $6 then $4::timestamptz end)",
+        occurrence.uuid,
+        occurrence.event.name(),
+        occurrence.distinct_id,
+        occurrence.at,
+        Json(&occurrence.properties) as _,
+        is_enabled,
+        request_id,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A row in the hands of one sender until its lease ends.
+#[derive(Clone, Debug)]
+pub struct ClaimedRow {
+    pub id: i64,
+    pub uuid: Uuid,
+    pub name: String,
+    pub distinct_id: String,
+    pub happened_at: DateTime<Utc>,
+    pub properties: Json<Value>,
+    pub attempts: i32,
+}
+
+/// Takes up to `limit` due rows, oldest first, for the holder of `token`.
+pub async fn claim(
+    db: impl PgExecutor<'_>,
+    token: Uuid,
+    now: DateTime<Utc>,
+    lease_until: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<ClaimedRow>> {
+    sqlx::query_as!(
+        ClaimedRow,
+        r#"
+        with due as (
+            select id from outbox
+            where status = 'pending' and next_attempt_at <= $2
+                and (lease_until is null or lease_until < $2)
+            order by next_attempt_at, id
+            limit $4
+            for update skip locked
+        )
+        update outbox set lease_token = $1, lease_until = $3
+        from due where outbox.id = due.id
+        returning outbox.id, uuid, name, distinct_id, happened_at, properties as "properties: Json<Value>",
+            attempts
+        "#,
+        token,
+        now,
+        lease_until,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Marks rows of the holder of `token` as sent.
+pub async fn set_sent(
+    db: impl PgExecutor<'_>,
+    ids: &[i64],
+    token: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update outbox set status = 'sent', settled_at = $3, attempts = attempts + 1, last_error = null,
+             lease_token = null, lease_until = null
+         where id = any($1) and lease_token = $2",
+        ids,
+        token,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Marks a row of the holder of `token` as one that analytics itself will not have.
+pub async fn set_refused(
+    db: impl PgExecutor<'_>,
+    id: i64,
+    token: Uuid,
+    error: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update outbox set status = 'refused', settled_at = $4, attempts = attempts + 1, last_error = $3,
+             lease_token = null, lease_until = null
+         where id = $1 and lease_token = $2",
+        id,
+        token,
+        error,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Gives rows back, to be sent at `next_attempt_at`.
+pub async fn release(
+    db: impl PgExecutor<'_>,
+    ids: &[i64],
+    token: Uuid,
+    error: &str,
+    next_attempt_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update outbox set next_attempt_at = $4, last_error = $3, lease_token = null, lease_until = null
+         where id = any($1) and lease_token = $2",
+        ids,
+        token,
+        error,
+        next_attempt_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

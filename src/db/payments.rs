@@ -1,0 +1,104 @@
+//! The `payments` and `payment_effects` tables.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgExecutor, PgTransaction};
+
+use crate::domain::checkout::CheckoutId;
+use crate::domain::money::Halalas;
+use crate::domain::payment::{Fetched, PaymentStatus, Recorded, Standing};
+
+/// The payment as it was recorded, locked until the transaction ends.
+pub async fn lock(tx: &mut PgTransaction<'_>, id: &str) -> sqlx::Result<Option<Recorded>> {
+    let row = sqlx::query!(
+        r#"
+        select status, standing as "standing: Standing", refunded_halalas as "refunded: Halalas",
+            captured_halalas as "captured: Halalas", provider_updated_at
+        from payments
+        where id = $1
+        for update
+        "#,
+        id,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|row| Recorded {
+        status: PaymentStatus::from_name(&row.status),
+        refunded: row.refunded,
+        captured: row.captured,
+        updated_at: row.provider_updated_at,
+        standing: row.standing,
+    }))
+}
+
+/// Whether another payment than `id` has paid the checkout.
+pub async fn is_paid_by_another(
+    tx: &mut PgTransaction<'_>,
+    checkout: CheckoutId,
+    id: &str,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select from payments
+            where checkout_id = $1 and id <> $2 and standing in ('granted', 'reversed')
+        ) as "exists!"
+        "#,
+        checkout as CheckoutId,
+        id,
+    )
+    .fetch_one(&mut **tx)
+    .await
+}
+
+/// Records what a payment is now.
+pub async fn upsert(
+    tx: &mut PgTransaction<'_>,
+    id: &str,
+    invoice_id: Option<&str>,
+    checkout: Option<CheckoutId>,
+    fetched: &Fetched,
+    record: &Recorded,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into payments (id, checkout_id, invoice_id, status, standing, amount_halalas, currency,
+             refunded_halalas, captured_halalas, provider_updated_at, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+         on conflict (id) do update set checkout_id = $2, invoice_id = $3, status = $4, standing = $5,
+             amount_halalas = $6, currency = $7, refunded_halalas = $8, captured_halalas = $9,
+             provider_updated_at = $10, updated_at = $11",
+        id,
+        checkout as Option<CheckoutId>,
+        invoice_id,
+        record.status.name(),
+        record.standing as Standing,
+        fetched.amount as Halalas,
+        fetched.currency,
+        record.refunded as Halalas,
+        record.captured as Halalas,
+        record.updated_at,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Claims an effect of a payment; `false` when it has happened already.
+pub async fn claim_effect(
+    db: impl PgExecutor<'_>,
+    payment: &str,
+    effect: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "insert into payment_effects (payment_id, effect, happened_at) values ($1, $2, $3)
+         on conflict (payment_id, effect) do nothing",
+        payment,
+        effect,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
