@@ -1,13 +1,22 @@
 //! Whom we call: one file per external service, every call behind that service's breaker.
 
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the flows that call are still being built; fails once all do")
+)]
+
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
 pub mod breaker;
 pub mod breakers;
+pub mod moyasar;
+pub mod posthog;
 
-/// Why a call to an external service gave no usable answer.
+mod exchange;
+
+/// Why a call to an external service gave no usable answer. Carries nothing that the service said.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// We did not even try: its breaker is open.
@@ -27,12 +36,22 @@ pub enum ClientError {
     #[error("{client} answered {status}")]
     Status { client: &'static str, status: StatusCode, retry_after: Option<Duration> },
     /// The service answered with success and a body that makes no sense; it had its effect.
-    #[error("{client} answered what cannot be read")]
-    Unreadable {
-        client: &'static str,
-        #[source]
-        source: serde_json::Error,
-    },
+    #[error("{client} answered what cannot be read: {flaw}")]
+    Unreadable { client: &'static str, flaw: Flaw },
+}
+
+/// What is wrong with a body. The parser's own words are left out: they quote the body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Flaw {
+    /// It is longer than any answer we know.
+    #[error("the body is too large")]
+    TooLarge,
+    /// It is no JSON, or ends in the middle of it.
+    #[error("the body is no JSON (line {line}, column {column})")]
+    NotJson { line: usize, column: usize },
+    /// It is JSON of another shape.
+    #[error("the body has another shape (line {line}, column {column})")]
+    OtherShape { line: usize, column: usize },
 }
 
 impl ClientError {
@@ -58,6 +77,15 @@ impl ClientError {
             Self::Unreadable { .. } => true,
             Self::Status { status, .. } => status.is_server_error(),
             Self::BreakerOpen { .. } | Self::Passive { .. } => false,
+        }
+    }
+
+    /// How long the service, or its breaker, wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::BreakerOpen { retry_after, .. } => Some(*retry_after),
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Passive { .. } | Self::Unreachable { .. } | Self::Unreadable { .. } => None,
         }
     }
 

@@ -1,1 +1,287 @@
 //! A circuit breaker: stop calling a service that keeps failing, then let one probe through.
+//!
+//! [`machine`] decides, [`window`] counts; here are the lock, the clock, what is remembered for
+//! people, and the metrics.
+
+mod machine;
+mod window;
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+pub(crate) use self::machine::{Cause, State};
+pub(crate) use self::window::Tally;
+
+use self::machine::{FULL_JITTER, Machine, Move, Ticket, Verdict};
+use crate::clients::ClientError;
+use crate::clock::Clock;
+use crate::config::BreakerConfig;
+
+/// How many changes of state are remembered.
+const REMEMBERED: usize = 20;
+
+/// Guards the calls to one external service.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    name: &'static str,
+    rules: BreakerConfig,
+    clock: Clock,
+    is_passive: bool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    machine: Machine,
+    transitions: VecDeque<Transition>,
+    last_call: Option<(Instant, LastCall)>,
+    last_outage: Option<String>,
+}
+
+/// One change of state, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Transition {
+    pub at: DateTime<Utc>,
+    pub from: State,
+    pub to: State,
+    pub cause: Cause,
+}
+
+/// How the last call that ended went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LastCall {
+    /// How long ago it ended.
+    pub age: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// [`ClientError::class`] of its error, a refusal included.
+    pub error: Option<&'static str>,
+}
+
+/// What can be seen of a breaker at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Snapshot {
+    pub name: &'static str,
+    pub state: State,
+    /// Failures since the last good answer.
+    pub failure_count: u32,
+    /// The failures in a row that open it.
+    pub failure_threshold: u32,
+    /// The first cool-down.
+    pub recovery_timeout: Duration,
+    /// The calls in the window.
+    pub window: Tally,
+    /// When it last opened, until it is closed again.
+    pub opened_at: Option<DateTime<Utc>>,
+    /// When the cool-down ends, while it is open.
+    pub retry_at: Option<DateTime<Utc>>,
+    /// The last outage, in words without anything the service said.
+    pub last_error: Option<String>,
+    /// The last changes of state, oldest first.
+    pub transitions: Vec<Transition>,
+    /// The last call that ended.
+    pub last_call: Option<LastCall>,
+}
+
+/// Permission for one call. Report how it went; a permit that is dropped without a word counts as
+/// a call that never was.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Permit<'a> {
+    breaker: &'a Breaker,
+    ticket: Ticket,
+    began: Instant,
+    is_settled: bool,
+}
+
+impl Breaker {
+    /// A closed breaker for the named service. A passive one lets nothing through, ever.
+    pub fn new(name: &'static str, rules: BreakerConfig, clock: Clock, is_passive: bool) -> Self {
+        let machine = Machine::new(rules, clock.monotonic());
+        let inner = Mutex::new(Inner {
+            machine,
+            transitions: VecDeque::with_capacity(REMEMBERED),
+            last_call: None,
+            last_outage: None,
+        });
+        let breaker = Self { name, rules, clock, is_passive, inner };
+        breaker.show(State::Closed);
+        breaker
+    }
+
+    /// The service it guards.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Makes the call unless the breaker is open, and learns from its outcome.
+    pub async fn call<T>(
+        &self,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let permit = self.acquire()?;
+        let result = request.await;
+        permit.record(result.as_ref().err());
+        result
+    }
+
+    /// Asks to make one call.
+    pub fn acquire(&self) -> Result<Permit<'_>, ClientError> {
+        if self.is_passive {
+            return Err(ClientError::Passive { client: self.name });
+        }
+        let (began, answer) = self.tell(|inner, now| (now, inner.machine.acquire(now)));
+        match answer {
+            Ok(ticket) => Ok(Permit { breaker: self, ticket, began, is_settled: false }),
+            Err(rejected) => {
+                metrics::counter!("dealix_breaker_rejected_total", "breaker" => self.name)
+                    .increment(1);
+                let retry_after = rejected.retry_after;
+                Err(ClientError::BreakerOpen { client: self.name, retry_after })
+            }
+        }
+    }
+
+    /// What it lets through now. Takes no permit.
+    pub fn state(&self) -> State {
+        self.tell(|inner, now| inner.machine.view(now).state)
+    }
+
+    /// Everything there is to see. Takes no permit.
+    pub fn snapshot(&self) -> Snapshot {
+        let view = self.tell(|inner, now| inner.machine.view(now));
+        self.show(view.state);
+        let inner = self.lock();
+        let now = self.clock.monotonic();
+        let opened_at = view.opened.and_then(|_| inner.last_opening());
+        let cooldown = view.opened.zip(view.retry).map(|(opened, retry)| retry - opened);
+        Snapshot {
+            name: self.name,
+            state: view.state,
+            failure_count: view.failures,
+            failure_threshold: self.rules.consecutive_failures,
+            recovery_timeout: Duration::from_secs(self.rules.cooldown_secs),
+            window: view.tally,
+            opened_at,
+            retry_at: opened_at.zip(cooldown).map(|(opened_at, cooldown)| opened_at + cooldown),
+            last_error: inner.last_outage.clone(),
+            transitions: inner.transitions.iter().copied().collect(),
+            last_call: inner
+                .last_call
+                .map(|(at, call)| LastCall { age: now.saturating_duration_since(at), ..call }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does one thing under the lock, then tells the world which changes of state it caused.
+    fn tell<T>(&self, act: impl FnOnce(&mut Inner, Instant) -> T) -> T {
+        let mut inner = self.lock();
+        // Read under the lock, so that time never goes back for the machine.
+        let now = self.clock.monotonic();
+        let result = act(&mut inner, now);
+        let moves = inner.machine.take_moves();
+        if moves.is_empty() {
+            return result;
+        }
+        let transitions: Vec<_> = moves.into_iter().map(|moved| self.dated(moved, now)).collect();
+        for transition in &transitions {
+            inner.remember(*transition);
+        }
+        drop(inner);
+        for transition in transitions {
+            self.announce(transition);
+        }
+        result
+    }
+
+    /// The machine knows only how long ago something was.
+    fn dated(&self, moved: Move, now: Instant) -> Transition {
+        let Move { at, from, to, cause } = moved;
+        let at = self.clock.now() - now.saturating_duration_since(at);
+        Transition { at, from, to, cause }
+    }
+
+    fn announce(&self, transition: Transition) {
+        let Transition { from, to, cause, .. } = transition;
+        let (name, from, cause) = (self.name, from.name(), cause.name());
+        self.show(to);
+        metrics::counter!("dealix_breaker_transitions_total", "breaker" => name, "to" => to.name())
+            .increment(1);
+        match to {
+            State::Open => tracing::warn!(
+                breaker.name = name,
+                breaker.from = from,
+                breaker.cause = cause,
+                "Opened the breaker of {name}: {cause}"
+            ),
+            State::HalfOpen | State::Closed => tracing::info!(
+                breaker.name = name,
+                breaker.from = from,
+                breaker.cause = cause,
+                "The breaker of {name} is {}: {cause}",
+                to.name()
+            ),
+        }
+    }
+
+    /// Sets the gauge: 0 closed, 1 half open, 2 open.
+    fn show(&self, state: State) {
+        let value = match state {
+            State::Closed => 0.0,
+            State::HalfOpen => 1.0,
+            State::Open => 2.0,
+        };
+        metrics::gauge!("dealix_breaker_state", "breaker" => self.name).set(value);
+    }
+}
+
+impl Inner {
+    fn remember(&mut self, transition: Transition) {
+        if self.transitions.len() == REMEMBERED {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(transition);
+    }
+
+    fn last_opening(&self) -> Option<DateTime<Utc>> {
+        let mut newest_first = self.transitions.iter().rev();
+        newest_first.find(|transition| transition.to == State::Open).map(|opening| opening.at)
+    }
+}
+
+impl Permit<'_> {
+    /// Reports how the call went: its error, if it had one.
+    pub fn record(mut self, error: Option<&ClientError>) {
+        self.is_settled = true;
+        let outage = error.filter(|error| error.is_outage());
+        let words = outage.map(|outage| format!("{}: {outage}", outage.class()));
+        let verdict = outage.map_or(Verdict::Answered, |outage| Verdict::Outage {
+            retry_after: outage.retry_after(),
+        });
+        let jitter = fastrand::u32(0..=FULL_JITTER);
+        self.breaker.tell(|inner, now| {
+            let took = now.saturating_duration_since(self.began);
+            let last_call =
+                LastCall { age: Duration::ZERO, took, error: error.map(ClientError::class) };
+            inner.last_call = Some((now, last_call));
+            if words.is_some() {
+                inner.last_outage = words;
+            }
+            inner.machine.record(self.ticket, verdict, took, jitter, now);
+        });
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.breaker.lock().machine.cancel(self.ticket);
+        }
+    }
+}

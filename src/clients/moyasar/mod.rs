@@ -1,0 +1,122 @@
+//! The payment provider: its client. What it sends us unasked is read in [`envelope`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::{Method, RequestBuilder};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use url::Url;
+
+use self::types::InvoicePage;
+use crate::clients::breaker::Breaker;
+use crate::clients::{ClientError, exchange, http_client};
+use crate::clock::Clock;
+use crate::config::MoyasarConfig;
+
+pub mod envelope;
+
+mod secrets;
+mod types;
+
+pub(crate) use self::secrets::WebhookSecrets;
+pub(crate) use self::types::{Invoice, NewInvoice, Payment};
+
+/// The name of its breaker.
+pub(crate) const CLIENT: &str = "moyasar";
+
+/// Whose money is moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Nobody's.
+    Test,
+    /// Customers'.
+    Live,
+}
+
+/// Asks Moyasar for invoices and payments, each call behind its breaker.
+#[derive(Clone, Debug)]
+pub(crate) struct Moyasar {
+    http: reqwest::Client,
+    root: Url,
+    secret_key: SecretString,
+    breaker: Arc<Breaker>,
+    clock: Clock,
+}
+
+impl Moyasar {
+    /// A client for the configured account; none without a key.
+    pub fn new(
+        config: &MoyasarConfig,
+        breaker: Arc<Breaker>,
+        clock: Clock,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(secret_key) = config.secret_key.clone() else { return Ok(None) };
+        let http = http_client(Duration::from_secs(config.timeout_secs))
+            .context("no HTTP client for Moyasar")?;
+        Ok(Some(Self { http, root: config.base_url.clone(), secret_key, breaker, clock }))
+    }
+
+    /// The mode of the key; it decides everything at Moyasar.
+    pub fn mode(&self) -> Mode {
+        if self.secret_key.expose_secret().starts_with("sk_live_") {
+            Mode::Live
+        } else {
+            Mode::Test
+        }
+    }
+
+    /// Creates a hosted payment page. Not idempotent: after an error that
+    /// [`ClientError::is_uncertain`], look for it by its metadata first.
+    pub async fn create_invoice(&self, invoice: &NewInvoice<'_>) -> Result<Invoice, ClientError> {
+        self.ask(self.request(Method::POST, &["invoices"]).json(invoice)).await
+    }
+
+    /// The invoice, with every attempt to pay it.
+    pub async fn fetch_invoice(&self, id: &str) -> Result<Invoice, ClientError> {
+        self.ask(self.request(Method::GET, &["invoices", id])).await
+    }
+
+    /// The newest invoices (at most 40) with that metadata, without their payments.
+    pub async fn list_invoices_by_metadata(
+        &self,
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<Invoice>, ClientError> {
+        let request = self.request(Method::GET, &["invoices"]);
+        let page: InvoicePage =
+            self.ask(request.query(&[(format!("metadata[{key}]"), value)])).await?;
+        Ok(page.invoices)
+    }
+
+    /// Makes the invoice unpayable. Moyasar refuses it (400) for one that is canceled or expired.
+    pub async fn cancel_invoice(&self, id: &str) -> Result<Invoice, ClientError> {
+        self.ask(self.request(Method::PUT, &["invoices", id, "cancel"])).await
+    }
+
+    /// The payment as it is now.
+    pub async fn fetch_payment(&self, id: &str) -> Result<Payment, ClientError> {
+        self.ask(self.request(Method::GET, &["payments", id])).await
+    }
+
+    /// A read that costs nothing and changes nothing, to see whether Moyasar answers and knows us.
+    pub async fn probe(&self) -> Result<(), ClientError> {
+        let request = self.request(Method::GET, &["webhooks", "available_events"]);
+        self.ask::<IgnoredAny>(request).await.map(|_| ())
+    }
+
+    fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        self.http
+            .request(method, exchange::endpoint(&self.root, segments))
+            .basic_auth(self.secret_key.expose_secret(), Some(""))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let exchange = async {
+            let response = exchange::send(CLIENT, &self.clock, request).await?;
+            exchange::read_json(CLIENT, response).await
+        };
+        self.breaker.call(exchange).await
+    }
+}
