@@ -49,6 +49,9 @@ pub enum Flaw {
     /// It is no JSON, or ends in the middle of it.
     #[error("the body is no JSON (line {line}, column {column})")]
     NotJson { line: usize, column: usize },
+    /// It lacks what cannot be done without.
+    #[error("the body has no `{0}`")]
+    Lacks(&'static str),
     /// It is JSON of another shape.
     #[error("the body has another shape (line {line}, column {column})")]
     OtherShape { line: usize, column: usize },
@@ -87,6 +90,11 @@ impl ClientError {
             Self::Status { retry_after, .. } => *retry_after,
             Self::Passive { .. } | Self::Unreachable { .. } | Self::Unreadable { .. } => None,
         }
+    }
+
+    /// Whether the service itself answered that it will not do this.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Status { .. }) && !self.is_outage()
     }
 
     /// A word for health checks, metrics and records: never carries what the service said.

@@ -1,1 +1,11 @@
 //! What we do: one file per business verb; owns transactions, knows no HTTP.
+
+pub mod deliver_events;
+pub mod inbox;
+pub mod request_demo;
+pub mod settle_event;
+pub mod show_checkout;
+pub mod start_checkout;
+pub mod track_visit;
+
+mod settle_payment;

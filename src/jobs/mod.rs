@@ -1,5 +1,8 @@
 //! What we do unasked: the background loops, each a `step()` that a test can call.
 
+pub(crate) mod deliver_events;
+pub(crate) mod settle_events;
+
 use std::time::Duration;
 
 use tokio::sync::Notify;

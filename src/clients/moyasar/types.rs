@@ -18,6 +18,8 @@ pub(crate) struct NewInvoice<'a> {
     pub currency: &'a str,
     /// Shown to the payer.
     pub description: &'a str,
+    /// Where Moyasar posts the invoice when it was paid.
+    pub callback_url: &'a Url,
     /// Where the browser goes after the payment.
     pub success_url: &'a Url,
     /// Where the browser goes when the payer turns back.

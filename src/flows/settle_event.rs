@@ -1,0 +1,204 @@
+//! Settle a provider's event: ask the provider what its payment is now, and believe only that.
+//!
+//! The event is claimed with a lease in one statement, the payment is fetched without any
+//! transaction, and everything that follows is written in a second one that compares the lease.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::clients::ClientError;
+use crate::clients::moyasar::{Moyasar, Payment};
+use crate::clock::Clock;
+use crate::db;
+use crate::db::reviews::NewReview;
+use crate::db::webhook_events::ClaimedEvent;
+use crate::flows::settle_payment::{Context, settle_payment};
+use crate::tasks::guarded;
+use crate::wake::Wake;
+
+/// Waits after the first failures of an event; then it is given up.
+const BACKOFF: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+
+/// How soon the provider is asked again when it did not answer.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
+
+/// What settling events needs.
+#[derive(Clone)]
+pub struct SettleEvents {
+    pub db: PgPool,
+    pub moyasar: Moyasar,
+    pub is_analytics_enabled: bool,
+    /// How long an event belongs to whoever claimed it.
+    pub lease: TimeDelta,
+    pub clock: Clock,
+    pub wake: Wake,
+}
+
+/// Why an event was not settled.
+#[derive(Debug, thiserror::Error)]
+enum Unsettled {
+    /// Somebody else's trouble: not an attempt.
+    #[error("the payment provider did not answer: {0}")]
+    Outage(#[source] ClientError),
+    /// The event itself cannot be settled: an attempt.
+    #[error("the payment provider refused: {0}")]
+    Refused(#[source] ClientError),
+    #[error("the database failed: {0}")]
+    Storage(#[from] sqlx::Error),
+    #[error("settling it panicked: {0}")]
+    Panic(String),
+}
+
+impl SettleEvents {
+    /// Takes up to `limit` due events.
+    pub async fn claim(&self, limit: i64) -> sqlx::Result<(Uuid, Vec<ClaimedEvent>)> {
+        let (token, now) = (Uuid::new_v4(), self.clock.now());
+        let events =
+            db::webhook_events::claim(&self.db, token, now, now + self.lease, limit).await?;
+        Ok((token, events))
+    }
+
+    /// Settles one claimed event or gives it back; whatever happens, it is not lost.
+    pub async fn settle(&self, token: Uuid, event: ClaimedEvent) -> sqlx::Result<()> {
+        let settled = guarded(self.try_to_settle(token, &event)).await;
+        match settled.map_err(Unsettled::Panic).flatten() {
+            Ok(()) => {
+                self.wake.outbox.notify_one();
+                Ok(())
+            }
+            Err(Unsettled::Outage(error)) => self.wait_out(token, &event, &error).await,
+            // Nothing can be written now; the lease ends by itself.
+            Err(Unsettled::Storage(error)) if db::is_outage(&error) => Err(error),
+            Err(error) => self.count_failure(token, &event, &error).await,
+        }
+    }
+
+    async fn try_to_settle(&self, token: Uuid, event: &ClaimedEvent) -> Result<(), Unsettled> {
+        let Some(payment_id) = event.payment_id.as_deref() else {
+            return self
+                .ask_person(token, event, "malformed_event", "the event names no payment")
+                .await;
+        };
+        let payment = match self.moyasar.fetch_payment(payment_id).await {
+            Ok(payment) if payment.id == payment_id => payment,
+            Ok(_) => {
+                let difference = "the provider answered with another payment than was asked for";
+                return self.ask_person(token, event, "wrong_payment", difference).await;
+            }
+            Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => {
+                let difference = "the provider does not know this payment";
+                return self.ask_person(token, event, "unknown_payment", difference).await;
+            }
+            Err(error) if error.is_answer() => return Err(Unsettled::Refused(error)),
+            Err(error) => return Err(Unsettled::Outage(error)),
+        };
+        self.write(token, event, &payment).await?;
+        Ok(())
+    }
+
+    /// Everything that the payment brings about, and the end of the event, in one transaction.
+    async fn write(
+        &self,
+        token: Uuid,
+        event: &ClaimedEvent,
+        payment: &Payment,
+    ) -> sqlx::Result<()> {
+        let now = self.clock.now();
+        let context = Context {
+            is_analytics_enabled: self.is_analytics_enabled,
+            event_id: Some(event.id),
+            request_id: &event.request_id,
+            now,
+        };
+        let mut tx = self.db.begin().await?;
+        let outcome = settle_payment(&mut tx, payment, &event.body, context).await?;
+        if db::webhook_events::finish(&mut tx, event.id, token, outcome, now).await? {
+            tx.commit().await
+        } else {
+            tracing::warn!(event.id = %event.id, "An event was settled by somebody else meanwhile");
+            tx.rollback().await
+        }
+    }
+
+    /// Ends an event that no payment of ours belongs to.
+    async fn ask_person(
+        &self,
+        token: Uuid,
+        event: &ClaimedEvent,
+        kind: &str,
+        difference: &str,
+    ) -> Result<(), Unsettled> {
+        let now = self.clock.now();
+        let review = NewReview {
+            kind,
+            payment_id: event.payment_id.as_deref(),
+            checkout_id: None,
+            event_id: Some(event.id),
+            difference,
+            opened_at: now,
+        };
+        let mut tx = self.db.begin().await?;
+        db::reviews::insert(&mut *tx, &review).await?;
+        if db::webhook_events::finish(&mut tx, event.id, token, kind, now).await? {
+            tx.commit().await?;
+            tracing::error!(event.id = %event.id, kind, "A payment needs a person: {difference}");
+        } else {
+            tx.rollback().await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the event back without counting an attempt.
+    async fn wait_out(
+        &self,
+        token: Uuid,
+        event: &ClaimedEvent,
+        error: &ClientError,
+    ) -> sqlx::Result<()> {
+        let pause = match error {
+            ClientError::BreakerOpen { retry_after, .. } => {
+                (*retry_after).max(Duration::from_secs(1))
+            }
+            ClientError::Passive { .. }
+            | ClientError::Unreachable { .. }
+            | ClientError::Status { .. }
+            | ClientError::Unreadable { .. } => OUTAGE_PAUSE,
+        };
+        let next = after(self.clock.now(), pause);
+        db::webhook_events::release(&self.db, event.id, token, event.attempts, error.class(), next)
+            .await
+    }
+
+    /// Counts a failed attempt; the last one gives the event up.
+    async fn count_failure(
+        &self,
+        token: Uuid,
+        event: &ClaimedEvent,
+        error: &Unsettled,
+    ) -> sqlx::Result<()> {
+        let text = error.to_string();
+        let attempts = event.attempts + 1;
+        let failures = usize::try_from(event.attempts).unwrap_or_default();
+        let Some(pause) = BACKOFF.get(failures) else {
+            tracing::error!(event.id = %event.id, error = text, "A webhook event was given up: {text}");
+            return db::webhook_events::fail(&self.db, event.id, token, attempts, &text).await;
+        };
+        tracing::warn!(event.id = %event.id, attempts, error = text, "An event failed: {text}");
+        let next = after(self.clock.now(), *pause);
+        db::webhook_events::release(&self.db, event.id, token, attempts, &text, next).await
+    }
+}
+
+/// `pause` later, ±20 %, so that what failed together does not come back together.
+fn after(now: DateTime<Utc>, pause: Duration) -> DateTime<Utc> {
+    let percent = fastrand::u32(80..=120);
+    now + pause * percent / 100
+}

@@ -1,0 +1,341 @@
+//! Settle a payment as the provider shows it now: inside one transaction, with every effect once.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::json;
+use sqlx::PgTransaction;
+use uuid::Uuid;
+
+use crate::clients::moyasar::Payment;
+use crate::db;
+use crate::db::audit_log::NewAudit;
+use crate::db::checkouts::Checkout;
+use crate::db::reviews::NewReview;
+use crate::domain::checkout::CheckoutStatus;
+use crate::domain::funnel::{FunnelEvent, Occurrence};
+use crate::domain::money::Halalas;
+use crate::domain::payment::{
+    Bill, Effect, Fetched, PaymentStatus, Recorded, Settlement, Standing, settle,
+};
+use crate::domain::subscription::{PlanChange, Subscription};
+
+/// What prompted the settling, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub is_analytics_enabled: bool,
+    pub event_id: Option<Uuid>,
+    pub request_id: &'a str,
+    pub now: DateTime<Utc>,
+}
+
+/// Applies `payment` to its checkout and tells in a word what became of it. `prompt` is the body that
+/// told us of it: never believed, but a contradiction is a question to a person.
+pub(super) async fn settle_payment(
+    tx: &mut PgTransaction<'_>,
+    payment: &Payment,
+    prompt: &[u8],
+    context: Context<'_>,
+) -> sqlx::Result<&'static str> {
+    let fetched = facts(payment);
+    let checkout_id = match &payment.invoice_id {
+        Some(invoice) => db::invoices::find_checkout(&mut **tx, invoice).await?,
+        None => None,
+    };
+    let mut settling = Settling { tx, payment, fetched: &fetched, context };
+    let Some(checkout_id) = checkout_id else {
+        return settling.hold_foreign().await;
+    };
+    let checkout = db::checkouts::lock(settling.tx, checkout_id).await?;
+    settling.question_contradictions(&checkout, prompt).await?;
+    settling.apply(&checkout).await
+}
+
+/// One payment being settled.
+struct Settling<'a, 'tx> {
+    tx: &'a mut PgTransaction<'tx>,
+    payment: &'a Payment,
+    fetched: &'a Fetched,
+    context: Context<'a>,
+}
+
+impl Settling<'_, '_> {
+    async fn apply(&mut self, checkout: &Checkout) -> sqlx::Result<&'static str> {
+        let id = &self.payment.id;
+        let recorded = db::payments::lock(self.tx, id).await?;
+        let bill = Bill {
+            amount: checkout.amount,
+            currency: checkout.currency.clone(),
+            is_paid_by_another: db::payments::is_paid_by_another(self.tx, checkout.id, id).await?,
+            is_closed: matches!(
+                checkout.status,
+                CheckoutStatus::Expired | CheckoutStatus::Canceled | CheckoutStatus::Failed
+            ),
+        };
+        let Settlement { mut record, effects } = settle(&bill, recorded.as_ref(), self.fetched);
+        if effects.contains(&Effect::Grant)
+            && let Err(change) = self.check_plan(checkout).await?
+        {
+            record.standing = Standing::Held;
+            self.store(Some(checkout), &record).await?;
+            let PlanChange { from, to } = change;
+            let difference = format!("a subscription to `{from}` runs, `{to}` was paid for");
+            self.review("plan_change", Some(checkout), &difference).await?;
+            self.set_status(checkout, CheckoutStatus::Review).await?;
+            self.audit(recorded.as_ref(), &record).await?;
+            return Ok("review");
+        }
+        self.store(Some(checkout), &record).await?;
+        let mut outcome = "recorded";
+        for effect in &effects {
+            outcome = self.bring_about(checkout, effect, record.standing).await?.unwrap_or(outcome);
+        }
+        if recorded.as_ref() != Some(&record) {
+            self.audit(recorded.as_ref(), &record).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Makes one effect happen, once; the key in `payment_effects` decides.
+    async fn bring_about(
+        &mut self,
+        checkout: &Checkout,
+        effect: &Effect,
+        standing: Standing,
+    ) -> sqlx::Result<Option<&'static str>> {
+        let (id, now) = (&self.payment.id, self.context.now);
+        let key = match effect {
+            Effect::Grant => "granted".to_owned(),
+            Effect::Reverse => "reversed".to_owned(),
+            Effect::NoteRefund(total) => format!("refunded:{}", total.0),
+            Effect::NoteAttempt => format!("attempt:{}", self.fetched.status.name()),
+            Effect::Review(doubt) => format!("review:{}:{doubt}", doubt.kind()),
+        };
+        if !db::payments::claim_effect(&mut **self.tx, id, &key, now).await? {
+            return Ok(None);
+        }
+        match effect {
+            Effect::Grant => {
+                self.grant(checkout).await?;
+                Ok(Some("granted"))
+            }
+            Effect::Reverse => {
+                self.reverse(checkout).await?;
+                Ok(Some("reversed"))
+            }
+            Effect::NoteRefund(total) => {
+                db::checkouts::set_refunded(self.tx, checkout.id, *total, now).await?;
+                Ok(None)
+            }
+            Effect::NoteAttempt => {
+                self.note_attempt(checkout).await?;
+                Ok(Some("attempt_ended"))
+            }
+            Effect::Review(doubt) => {
+                self.review(doubt.kind(), Some(checkout), &doubt.to_string()).await?;
+                let is_fulfilled = checkout.status == CheckoutStatus::Paid
+                    || checkout.status == CheckoutStatus::Refunded;
+                if standing == Standing::Held && !is_fulfilled {
+                    self.set_status(checkout, CheckoutStatus::Review).await?;
+                }
+                Ok(Some("review"))
+            }
+        }
+    }
+
+    async fn grant(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
+        let (now, paid_at) = (self.context.now, self.paid_at());
+        let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
+        let current = current.map(|held| held.subscription);
+        // `check_plan` looked under the same lock: there is no other plan.
+        if let Ok(next) = Subscription::granted(current.as_ref(), &checkout.plan_id, paid_at) {
+            let (subscriber, id) = (&checkout.subscriber, &self.payment.id);
+            db::subscriptions::upsert(self.tx, subscriber, &next, id, now).await?;
+        }
+        db::checkouts::set_paid(self.tx, checkout.id, paid_at, now).await?;
+        self.tell(checkout, FunnelEvent::PaymentSucceeded).await
+    }
+
+    /// Whether a running subscription is of the plan that was paid for.
+    async fn check_plan(&mut self, checkout: &Checkout) -> sqlx::Result<Result<(), PlanChange>> {
+        let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
+        let current = current.map(|held| held.subscription);
+        let granted = Subscription::granted(current.as_ref(), &checkout.plan_id, self.paid_at());
+        Ok(granted.map(|_| ()))
+    }
+
+    async fn reverse(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
+        let now = self.context.now;
+        let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
+        if let Some(held) = current {
+            let canceled = held.subscription.canceled();
+            let (subscriber, id) = (&checkout.subscriber, &self.payment.id);
+            db::subscriptions::upsert(self.tx, subscriber, &canceled, id, now).await?;
+        }
+        self.set_status(checkout, CheckoutStatus::Refunded).await
+    }
+
+    async fn note_attempt(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
+        let (status, message) = (&self.fetched.status, self.fetched.message.as_deref());
+        let now = self.context.now;
+        db::checkouts::set_last_attempt(self.tx, checkout.id, status, message, now).await?;
+        if *status == PaymentStatus::Failed {
+            self.tell(checkout, FunnelEvent::PaymentFailed).await?;
+        }
+        Ok(())
+    }
+
+    /// A payment that is none of our checkouts': somebody must look, nothing is granted.
+    async fn hold_foreign(&mut self) -> sqlx::Result<&'static str> {
+        let id = &self.payment.id;
+        let recorded = db::payments::lock(self.tx, id).await?;
+        let record = Recorded {
+            status: self.fetched.status.clone(),
+            refunded: self.fetched.refunded,
+            captured: self.fetched.captured,
+            updated_at: self.fetched.updated_at,
+            standing: Standing::Held,
+        };
+        self.store(None, &record).await?;
+        let difference = match &self.payment.invoice_id {
+            Some(invoice) => format!("no checkout of ours has invoice {invoice}"),
+            None => "the payment was made without an invoice".to_owned(),
+        };
+        self.review("unknown_invoice", None, &difference).await?;
+        if recorded.as_ref() != Some(&record) {
+            self.audit(recorded.as_ref(), &record).await?;
+        }
+        Ok("review")
+    }
+
+    /// What the prompt says and the provider does not: the provider is believed, a person is told.
+    async fn question_contradictions(
+        &mut self,
+        checkout: &Checkout,
+        prompt: &[u8],
+    ) -> sqlx::Result<()> {
+        let Ok(Prompt { data: Some(claim) }) = serde_json::from_slice::<Prompt>(prompt) else {
+            return Ok(());
+        };
+        let claimed_amount = claim.amount.as_ref().and_then(serde_json::Value::as_i64);
+        let mut differences = Vec::new();
+        if claim.amount.is_some() && claimed_amount != Some(self.fetched.amount.0) {
+            differences.push("amount");
+        }
+        let differs = |claimed: Option<&serde_json::Value>, fetched: Option<&str>| {
+            claimed.is_some_and(|claimed| claimed.as_str() != fetched)
+        };
+        if differs(claim.currency.as_ref(), self.payment.currency.as_deref()) {
+            differences.push("currency");
+        }
+        if differs(claim.invoice_id.as_ref(), self.payment.invoice_id.as_deref()) {
+            differences.push("invoice_id");
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let fields = differences.join(", ");
+        let difference = format!("the event's {fields} is not the provider's");
+        self.review("body_mismatch", Some(checkout), &difference).await
+    }
+
+    async fn store(&mut self, checkout: Option<&Checkout>, record: &Recorded) -> sqlx::Result<()> {
+        let Payment { id, invoice_id, .. } = self.payment;
+        let checkout = checkout.map(|checkout| checkout.id);
+        let (invoice, now) = (invoice_id.as_deref(), self.context.now);
+        db::payments::upsert(self.tx, id, invoice, checkout, self.fetched, record, now).await
+    }
+
+    async fn set_status(
+        &mut self,
+        checkout: &Checkout,
+        status: CheckoutStatus,
+    ) -> sqlx::Result<()> {
+        db::checkouts::set_status(self.tx, checkout.id, status, self.context.now).await
+    }
+
+    async fn review(
+        &mut self,
+        kind: &str,
+        checkout: Option<&Checkout>,
+        difference: &str,
+    ) -> sqlx::Result<()> {
+        let review = NewReview {
+            kind,
+            payment_id: Some(&self.payment.id),
+            checkout_id: checkout.map(|checkout| checkout.id),
+            event_id: self.context.event_id,
+            difference,
+            opened_at: self.context.now,
+        };
+        if db::reviews::insert(&mut **self.tx, &review).await? {
+            let payment = &self.payment.id;
+            tracing::error!(payment.id = payment, kind, "A payment needs a person: {difference}");
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, checkout: &Checkout, event: FunnelEvent) -> sqlx::Result<()> {
+        let occurrence = Occurrence::new(event, checkout.distinct_id.as_str(), self.context.now)
+            .with("checkout_id", checkout.id.to_string())
+            .with("plan", checkout.plan_id.as_str())
+            .with("amount_halalas", self.fetched.amount.0)
+            .with("currency", self.fetched.currency.as_str());
+        let Context { is_analytics_enabled, request_id, .. } = self.context;
+        db::outbox::insert(self.tx, &occurrence, is_analytics_enabled, Some(request_id)).await
+    }
+
+    async fn audit(&mut self, before: Option<&Recorded>, after: &Recorded) -> sqlx::Result<()> {
+        let audit = NewAudit {
+            actor: "settle_payment",
+            action: "payment.settled",
+            subject: &self.payment.id,
+            before: before.map(summary),
+            after: Some(summary(after)),
+            request_id: Some(self.context.request_id),
+            happened_at: self.context.now,
+        };
+        db::audit_log::insert(&mut **self.tx, &audit).await
+    }
+
+    /// When the customer paid: the provider knows better than the hour at which we heard of it.
+    fn paid_at(&self) -> DateTime<Utc> {
+        self.fetched.updated_at.unwrap_or(self.context.now).min(self.context.now)
+    }
+}
+
+fn summary(record: &Recorded) -> serde_json::Value {
+    json!({
+        "status": record.status.name(),
+        "standing": record.standing,
+        "refunded_halalas": record.refunded,
+        "captured_halalas": record.captured,
+    })
+}
+
+/// What the provider's answer says about money. An amount that it does not name is nothing, which no
+/// bill of ours is equal to.
+fn facts(payment: &Payment) -> Fetched {
+    let halalas = |amount: Option<i64>| Halalas(amount.unwrap_or_default());
+    Fetched {
+        status: PaymentStatus::from_name(&payment.status),
+        amount: halalas(payment.amount),
+        currency: payment.currency.clone().unwrap_or_default(),
+        refunded: halalas(payment.refunded),
+        captured: halalas(payment.captured),
+        updated_at: payment.updated_at,
+        message: payment.message().map(str::to_owned),
+    }
+}
+
+/// The part of an event's body that is compared with the provider's own answer.
+#[derive(Deserialize)]
+struct Prompt {
+    data: Option<Claim>,
+}
+
+#[derive(Deserialize)]
+struct Claim {
+    amount: Option<serde_json::Value>,
+    currency: Option<serde_json::Value>,
+    invoice_id: Option<serde_json::Value>,
+}
