@@ -1,17 +1,29 @@
 //! The composition root: the only file that names every concrete part.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
+use anyhow::Context;
 use axum::extract::FromRef;
+use chrono::TimeDelta;
 use sqlx::PgPool;
 
+use crate::access::Access;
 use crate::clients::breakers::Breakers;
-use crate::clients::moyasar::{self, Moyasar};
+use crate::clients::moyasar::{self, Mode, Moyasar, WebhookSecrets};
 use crate::clients::posthog::{self, Posthog};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Environment, LlmConfig};
+use crate::domain::funnel::Analytics;
+use crate::domain::plan::{CATALOGUE, Catalogue};
+use crate::flows::deliver_events::DeliverEvents;
+use crate::flows::inbox::Inbox;
+use crate::flows::settle_event::SettleEvents;
+use crate::flows::start_checkout::StartCheckout;
 use crate::http;
+use crate::jobs::Step;
+use crate::jobs::deliver_events::DeliverEventsJob;
+use crate::jobs::settle_events::SettleEventsJob;
 use crate::tasks::Tasks;
 use crate::wake::Wake;
 
@@ -21,11 +33,14 @@ pub(crate) struct AppState {
     pub db: PgPool,
     pub clock: Clock,
     pub wake: Wake,
+    pub tasks: Tasks,
+    pub access: Access,
+    pub http: Arc<http::Settings>,
     pub breakers: Arc<Breakers>,
-    /// None without a key: nothing can be sold.
-    pub moyasar: Option<Arc<Moyasar>>,
-    /// None without a key or when switched off: nothing is counted.
-    pub posthog: Option<Arc<Posthog>>,
+    pub catalogue: Arc<Catalogue>,
+    pub analytics: Analytics,
+    pub start_checkout: StartCheckout,
+    pub inbox: Inbox,
 }
 
 /// What differs between production and a test.
@@ -43,29 +58,145 @@ pub struct Overrides {
 #[derive(Clone)]
 pub struct App {
     state: AppState,
+    /// None without a key at the payment provider: there is nothing to settle.
+    settle_events: Option<SettleEventsJob>,
+    /// None where analytics is switched off: there is nothing to send.
+    deliver_events: Option<DeliverEventsJob>,
 }
 
 impl App {
     /// Wires the parts together; reaches out to nothing. Tests call this with a pool of their own.
-    pub fn build(config: &Config, db: PgPool, overrides: Overrides) -> anyhow::Result<Self> {
+    pub fn build(
+        config: &Config,
+        db: PgPool,
+        tasks: Tasks,
+        overrides: Overrides,
+    ) -> anyhow::Result<Self> {
         let Overrides { clock, is_passive, .. } = overrides;
+        let (wake, lease) = (Wake::default(), TimeDelta::seconds(config.jobs.lease_secs.into()));
+        let tick = Duration::from_millis(config.jobs.tick_ms);
+        let catalogue = Arc::new(Catalogue::parse(CATALOGUE).context("config/plans.toml")?);
+
         let mut breakers = Breakers::new(clock.clone(), is_passive);
         let breaker = breakers.add(moyasar::CLIENT, config.moyasar.breaker);
-        let moyasar = Moyasar::new(&config.moyasar, breaker, clock.clone())?.map(Arc::new);
+        let moyasar = Moyasar::new(&config.moyasar, breaker, clock.clone())?;
         let breaker = breakers.add(posthog::CLIENT, config.posthog.breaker);
-        let posthog = Posthog::new(&config.posthog, breaker, clock.clone())?.map(Arc::new);
-        let breakers = Arc::new(breakers);
-        let state = AppState { db, clock, wake: Wake::default(), breakers, moyasar, posthog };
-        Ok(Self { state })
+        let posthog = Posthog::new(&config.posthog, breaker, clock.clone())?;
+        let analytics = if posthog.is_some() { Analytics::On } else { Analytics::Off };
+
+        let start_checkout = StartCheckout {
+            db: db.clone(),
+            moyasar: moyasar.clone(),
+            catalogue: Arc::clone(&catalogue),
+            sells_hidden: config.app.env != Environment::Production,
+            app_url: config.app.url.clone(),
+            analytics,
+            clock: clock.clone(),
+            wake: wake.clone(),
+        };
+        let inbox = Inbox {
+            db: db.clone(),
+            secrets: WebhookSecrets::new(&config.moyasar),
+            mode: moyasar.as_ref().map_or(Mode::Test, Moyasar::mode),
+            clock: clock.clone(),
+            wake: wake.clone(),
+        };
+        let settle_events = moyasar.map(|moyasar| SettleEventsJob {
+            flow: SettleEvents {
+                db: db.clone(),
+                moyasar,
+                analytics,
+                lease,
+                clock: clock.clone(),
+                wake: wake.clone(),
+            },
+            concurrency: config.jobs.event_concurrency,
+            tick,
+        });
+        let deliver_events = posthog.map(|posthog| DeliverEventsJob {
+            flow: DeliverEvents {
+                db: db.clone(),
+                posthog,
+                batch_size: config.posthog.batch_size.into(),
+                lease,
+                clock: clock.clone(),
+            },
+            bell: Arc::clone(&wake.outbox),
+            tick,
+        });
+        let state = AppState {
+            db,
+            clock,
+            wake,
+            tasks,
+            access: Access::new(&config.auth),
+            http: Arc::new(http_settings(config)?),
+            breakers: Arc::new(breakers),
+            catalogue,
+            analytics,
+            start_checkout,
+            inbox,
+        };
+        Ok(Self { state, settle_events, deliver_events })
     }
 
     /// The HTTP side.
-    pub fn router(&self) -> Router {
+    pub fn router(&self) -> http::Front {
         http::router(self.state.clone())
     }
 
     /// Starts the background side.
-    pub fn start_jobs(&self, tasks: &Tasks) {
-        let _ = tasks;
+    pub fn start_jobs(&self) {
+        let tasks = &self.state.tasks;
+        if let Some(job) = self.settle_events.clone() {
+            tasks.start("settle_events", |stop| job.run(stop));
+        }
+        if let Some(job) = self.deliver_events.clone() {
+            tasks.start("deliver_events", |stop| job.run(stop));
+        }
     }
+
+    /// Runs steps of every background loop until none of them finds any work.
+    pub async fn run_jobs_until_idle(&self) -> anyhow::Result<()> {
+        loop {
+            let mut step = Step::Idle;
+            if let Some(job) = &self.settle_events {
+                step = step.or(job.step().await?);
+            }
+            if let Some(job) = &self.deliver_events {
+                step = step.or(job.step().await?);
+            }
+            if step == Step::Idle {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What the HTTP side needs to know of the configuration.
+fn http_settings(config: &Config) -> anyhow::Result<http::Settings> {
+    let origins = config.http.cors_origins.iter();
+    let origins =
+        origins.map(|origin| origin.parse().context("CORS_ORIGINS is not a list of URLs"));
+    Ok(http::Settings {
+        request_timeout: Duration::from_secs(config.http.request_timeout_secs),
+        read_timeout: Duration::from_secs(config.http.read_timeout_secs),
+        body_limit_bytes: config.http.body_limit_bytes,
+        cors_origins: origins.collect::<Result<_, _>>()?,
+        has_security_headers: config.flags.security_headers_enabled,
+        env: config.app.env.name(),
+        providers: providers(&config.llm),
+    })
+}
+
+/// The language-model providers that can be called, in their order.
+fn providers(config: &LlmConfig) -> Vec<String> {
+    let has_key = |name: &&String| match name.as_str() {
+        "groq" => !config.groq.api_key.is_empty(),
+        "openai" => !config.openai.api_key.is_empty(),
+        "anthropic" => !config.anthropic.api_key.is_empty(),
+        "google" => !config.google.api_key.is_empty(),
+        _ => false,
+    };
+    config.provider_priority.iter().filter(has_key).cloned().collect()
 }

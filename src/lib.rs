@@ -6,6 +6,7 @@
 pub mod app;
 pub mod config;
 
+mod access;
 pub mod clock;
 pub mod tasks;
 pub mod telemetry;

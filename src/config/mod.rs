@@ -297,7 +297,7 @@ pub struct JobsConfig {
     /// Webhook events settled at the same time.
     pub event_concurrency: usize,
     /// How long an event or outbox row belongs to the instance that claimed it.
-    pub lease_secs: u64,
+    pub lease_secs: u32,
 }
 
 /// The dead-letter queues.

@@ -6,14 +6,14 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use crate::domain::funnel::Occurrence;
+use crate::domain::funnel::{Analytics, Occurrence};
 
 /// Writes what happened, in the transaction that made it happen. Where analytics is switched off the
 /// row is kept as `skipped` and never sent.
 pub async fn insert(
     db: &mut PgConnection,
     occurrence: &Occurrence,
-    is_enabled: bool,
+    analytics: Analytics,
     request_id: Option<&str>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
@@ -26,7 +26,7 @@ pub async fn insert(
         occurrence.distinct_id,
         occurrence.at,
         Json(&occurrence.properties) as _,
-        is_enabled,
+        analytics == Analytics::On,
         request_id,
     )
     .execute(db)

@@ -27,7 +27,34 @@ pub enum FunnelEvent {
     OpsProbe,
 }
 
+/// Every event, in the order of the funnel.
+const ALL: [FunnelEvent; 17] = [
+    FunnelEvent::LandingView,
+    FunnelEvent::DemoRequest,
+    FunnelEvent::LeadCaptured,
+    FunnelEvent::LeadQualified,
+    FunnelEvent::MeetingBooked,
+    FunnelEvent::ProposalSent,
+    FunnelEvent::DealWon,
+    FunnelEvent::PaymentInitiated,
+    FunnelEvent::PaymentSucceeded,
+    FunnelEvent::PaymentFailed,
+    FunnelEvent::OutboundSent,
+    FunnelEvent::OutboundReplied,
+    FunnelEvent::ApprovalRequested,
+    FunnelEvent::ApprovalDecided,
+    FunnelEvent::WebhookFailed,
+    FunnelEvent::DlqPushed,
+    FunnelEvent::OpsProbe,
+];
+
 impl FunnelEvent {
+    /// The event with that name, if a visitor's browser may report it.
+    pub fn from_visitor(name: &str) -> Option<Self> {
+        let event = ALL.into_iter().find(|event| event.name() == name)?;
+        matches!(event, Self::LandingView | Self::DemoRequest).then_some(event)
+    }
+
     /// The name that analytics knows it by.
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,6 +77,15 @@ impl FunnelEvent {
             Self::OpsProbe => "ops_probe",
         }
     }
+}
+
+/// Whether analytics is told at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Analytics {
+    /// What happens is sent.
+    On,
+    /// What happens is kept as skipped, and not sent later either.
+    Off,
 }
 
 /// One occurrence, fixed for good when it is written: every send repeats it to the letter.
@@ -79,5 +115,42 @@ impl Occurrence {
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.properties.insert(name.to_owned(), value.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_funnel_has_its_sixteen_names_and_the_probe() {
+        let names = ALL.map(FunnelEvent::name);
+        assert_eq!(
+            names.join(", "),
+            "landing_view, demo_request, lead_captured, lead_qualified, meeting_booked, proposal_sent, \
+             deal_won, payment_initiated, payment_succeeded, payment_failed, outbound_sent, \
+             outbound_replied, approval_requested, approval_decided, webhook_failed, dlq_pushed, ops_probe"
+        );
+    }
+
+    #[test]
+    fn a_visitor_can_report_two_events_only() {
+        let reportable: Vec<_> =
+            ALL.map(FunnelEvent::name).into_iter().filter_map(FunnelEvent::from_visitor).collect();
+        assert_eq!(reportable, [FunnelEvent::LandingView, FunnelEvent::DemoRequest]);
+        assert_eq!(FunnelEvent::from_visitor("nothing"), None);
+    }
+
+    #[test]
+    fn details_are_added_one_by_one() {
+        let at = "2026-11-20T10:00:00Z".parse().unwrap();
+        let occurrence = Occurrence::new(FunnelEvent::DealWon, "visitor", at)
+            .with("plan", "starter")
+            .with("n", 1);
+        assert_eq!((occurrence.distinct_id.as_str(), occurrence.at), ("visitor", at));
+        assert_eq!(
+            serde_json::to_string(&occurrence.properties).unwrap(),
+            r#"{"n":1,"plan":"starter"}"#
+        );
     }
 }

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::clients::moyasar::Mode;
-use crate::clients::moyasar::envelope::{Envelope, Live};
+use crate::clients::moyasar::envelope::{Envelope, InvalidJson, Live};
+use crate::clients::moyasar::{Mode, WebhookSecrets};
 use crate::clock::Clock;
 use crate::db;
 use crate::db::reviews::NewReview;
@@ -31,9 +31,24 @@ pub enum Received {
     Ignored,
 }
 
-/// A delivery could not be made durable: the provider must send it again.
+/// A delivery that was taken in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// What became of it.
+    pub received: Received,
+    /// The provider's id of the event, or what stands for it.
+    pub event_id: String,
+    /// The event's type; empty where it has none.
+    pub event_type: String,
+}
+
+/// Why a delivery was not taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
+    #[error("the body is not a JSON object")]
+    InvalidJson,
+    #[error("the body does not carry our secret")]
+    BadSignature,
     #[error("the database did not confirm the event within a second")]
     TimedOut,
     #[error("the database failed")]
@@ -55,6 +70,7 @@ fn payment_id(envelope: &Envelope) -> Option<&str> {
 #[derive(Clone)]
 pub struct Inbox {
     pub db: PgPool,
+    pub secrets: WebhookSecrets,
     /// The mode of our key at the provider.
     pub mode: Mode,
     pub clock: Clock,
@@ -62,18 +78,24 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Stores an authentic event. Once this returned a [`Received`], the event is durable.
+    /// Takes a delivery in. Once this returned a [`Receipt`], the event is durable; an error of the
+    /// store means that the provider must send it again.
     pub async fn receive(
         &self,
-        envelope: &Envelope,
+        body: &[u8],
         delivery: Delivery<'_>,
-    ) -> Result<Received, InboxError> {
-        let stored = tokio::time::timeout(STORE_WITHIN, self.store(envelope, delivery));
+    ) -> Result<Receipt, InboxError> {
+        let envelope = Envelope::parse(body).map_err(|InvalidJson| InboxError::InvalidJson)?;
+        if !envelope.secret_token.as_ref().is_some_and(|token| self.secrets.recognises(token)) {
+            return Err(InboxError::BadSignature);
+        }
+        let stored = tokio::time::timeout(STORE_WITHIN, self.store(&envelope, delivery));
         let received = stored.await.map_err(|_| InboxError::TimedOut)??;
         if received == Received::Stored {
             self.wake.events.notify_one();
         }
-        Ok(received)
+        let event_type = envelope.event_type.clone().unwrap_or_default();
+        Ok(Receipt { received, event_id: envelope.key(), event_type })
     }
 
     async fn store(

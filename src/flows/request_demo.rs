@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::db;
 use crate::db::demo_requests::NewDemoRequest;
 use crate::domain::email::Email;
-use crate::domain::funnel::{FunnelEvent, Occurrence};
+use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::phone::Phone;
 
 /// What a visitor wrote, having agreed that we keep it.
@@ -25,7 +25,7 @@ pub struct DemoRequest {
 pub async fn request_demo(
     db: &PgPool,
     request: &DemoRequest,
-    is_analytics_enabled: bool,
+    analytics: Analytics,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     let id = Uuid::now_v7();
@@ -42,6 +42,6 @@ pub async fn request_demo(
     let event = Occurrence::new(FunnelEvent::DemoRequest, id.to_string(), now);
     let mut tx = db.begin().await?;
     db::demo_requests::insert(&mut *tx, &lead).await?;
-    db::outbox::insert(&mut tx, &event, is_analytics_enabled, Some(&request.request_id)).await?;
+    db::outbox::insert(&mut tx, &event, analytics, Some(&request.request_id)).await?;
     tx.commit().await
 }

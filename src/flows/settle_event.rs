@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::db;
 use crate::db::reviews::NewReview;
 use crate::db::webhook_events::ClaimedEvent;
+use crate::domain::funnel::Analytics;
 use crate::flows::settle_payment::{Context, settle_payment};
 use crate::tasks::guarded;
 use crate::wake::Wake;
@@ -35,7 +36,7 @@ const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 pub struct SettleEvents {
     pub db: PgPool,
     pub moyasar: Moyasar,
-    pub is_analytics_enabled: bool,
+    pub analytics: Analytics,
     /// How long an event belongs to whoever claimed it.
     pub lease: TimeDelta,
     pub clock: Clock,
@@ -113,7 +114,7 @@ impl SettleEvents {
     ) -> sqlx::Result<()> {
         let now = self.clock.now();
         let context = Context {
-            is_analytics_enabled: self.is_analytics_enabled,
+            analytics: self.analytics,
             event_id: Some(event.id),
             request_id: &event.request_id,
             now,

@@ -12,7 +12,7 @@ use crate::db::audit_log::NewAudit;
 use crate::db::checkouts::Checkout;
 use crate::db::reviews::NewReview;
 use crate::domain::checkout::CheckoutStatus;
-use crate::domain::funnel::{FunnelEvent, Occurrence};
+use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::Halalas;
 use crate::domain::payment::{
     Bill, Effect, Fetched, PaymentStatus, Recorded, Settlement, Standing, settle,
@@ -22,7 +22,7 @@ use crate::domain::subscription::{PlanChange, Subscription};
 /// What prompted the settling, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
-    pub is_analytics_enabled: bool,
+    pub analytics: Analytics,
     pub event_id: Option<Uuid>,
     pub request_id: &'a str,
     pub now: DateTime<Utc>,
@@ -280,8 +280,8 @@ impl Settling<'_, '_> {
             .with("plan", checkout.plan_id.as_str())
             .with("amount_halalas", self.fetched.amount.0)
             .with("currency", self.fetched.currency.as_str());
-        let Context { is_analytics_enabled, request_id, .. } = self.context;
-        db::outbox::insert(self.tx, &occurrence, is_analytics_enabled, Some(request_id)).await
+        let Context { analytics, request_id, .. } = self.context;
+        db::outbox::insert(self.tx, &occurrence, analytics, Some(request_id)).await
     }
 
     async fn audit(&mut self, before: Option<&Recorded>, after: &Recorded) -> sqlx::Result<()> {

@@ -18,7 +18,7 @@ use crate::db;
 use crate::db::checkouts::NewCheckout;
 use crate::domain::checkout::{Channel, CheckoutId, CheckoutStatus, Locale};
 use crate::domain::email::Email;
-use crate::domain::funnel::{FunnelEvent, Occurrence};
+use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::{Halalas, SAR};
 use crate::domain::phone::Phone;
 use crate::domain::plan::{Billing, Catalogue, Plan};
@@ -89,7 +89,7 @@ pub struct StartCheckout {
     pub sells_hidden: bool,
     /// Root of our public URLs.
     pub app_url: Url,
-    pub is_analytics_enabled: bool,
+    pub analytics: Analytics,
     pub clock: Clock,
     pub wake: Wake,
 }
@@ -212,7 +212,7 @@ impl StartCheckout {
             .await?;
         db::checkouts::set_opened(&mut *tx, checkout.id, CheckoutStatus::Pending, now).await?;
         let request_id = Some(checkout.request_id.as_str());
-        db::outbox::insert(&mut tx, &initiated, self.is_analytics_enabled, request_id).await?;
+        db::outbox::insert(&mut tx, &initiated, self.analytics, request_id).await?;
         tx.commit().await
     }
 

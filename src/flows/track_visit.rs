@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use sqlx::PgPool;
 
 use crate::db;
-use crate::domain::funnel::{FunnelEvent, Occurrence};
+use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 
 /// Writes a visitor's event into the outbox; a visitor is known by a random id only.
 pub async fn track_visit(
@@ -13,11 +13,11 @@ pub async fn track_visit(
     event: FunnelEvent,
     visitor: String,
     properties: Map<String, Value>,
-    is_analytics_enabled: bool,
+    analytics: Analytics,
     request_id: &str,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     let occurrence = Occurrence { properties, ..Occurrence::new(event, visitor, now) };
     let mut connection = db.acquire().await?;
-    db::outbox::insert(&mut connection, &occurrence, is_analytics_enabled, Some(request_id)).await
+    db::outbox::insert(&mut connection, &occurrence, analytics, Some(request_id)).await
 }

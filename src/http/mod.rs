@@ -1,10 +1,35 @@
 //! How we are asked: routes, extractors and the shape of every answer.
 
-use axum::Router;
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::AppState;
 
-/// Every route of the service.
-pub(crate) fn router(state: AppState) -> Router {
-    Router::new().with_state(state)
+pub mod auth;
+mod edge;
+mod extract;
+mod language;
+mod problem;
+mod problems;
+mod settings;
+
+pub use edge::Front;
+pub use settings::Settings;
+
+use edge::{EdgeLayer, GuardLayer};
+use problem::Problem;
+
+/// Every documented route.
+fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+}
+
+/// The whole service.
+pub(crate) fn router(state: AppState) -> Front {
+    let settings = Arc::clone(&state.http);
+    let (router, _) = routes().split_for_parts();
+    let layers = (EdgeLayer::new(Arc::clone(&settings)), GuardLayer::new(settings.request_timeout));
+    let router = router.fallback(async || Problem::RouteNotFound).layer(layers).with_state(state);
+    Front::new(router)
 }

@@ -19,6 +19,14 @@ pub enum Step {
     Idle,
 }
 
+impl Step {
+    /// Whether either of two steps found work.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self == Self::Idle { other } else { self }
+    }
+}
+
 /// When a loop looks again.
 pub(crate) struct Cadence<'a> {
     /// The loop's name in logs.
@@ -29,18 +37,18 @@ pub(crate) struct Cadence<'a> {
     pub bell: Option<&'a Notify>,
 }
 
-/// Runs `step` until `stop`. A step that fails or panics is logged and costs one rest, so that
+/// Runs `next` until `stop`. A step that fails or panics is logged and costs one rest, so that
 /// nothing spins and nothing but the loop's own end can stop it.
 pub(crate) async fn repeat<F>(
     cadence: Cadence<'_>,
     stop: CancellationToken,
-    mut step: impl FnMut() -> F,
+    mut next: impl FnMut() -> F,
 ) where
     F: Future<Output = anyhow::Result<Step>>,
 {
     let Cadence { name, tick, bell } = cadence;
     while !stop.is_cancelled() {
-        match guarded(step()).await {
+        match guarded(next()).await {
             Ok(Ok(Step::Worked)) => continue,
             Ok(Ok(Step::Idle)) => (),
             Ok(Err(error)) => tracing::error!(job = name, "A step of {name} failed: {error:#}"),

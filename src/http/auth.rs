@@ -1,0 +1,109 @@
+//! Who asks: extractors whose type is the access level. A handler that names one cannot run for
+//! anybody else, and a handler that names none is open to the world.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use chrono::{DateTime, Utc};
+
+use crate::access::{Access, Caller, Scope};
+use crate::clock::Clock;
+use crate::http::edge::RequestContext;
+use crate::http::problem::Problem;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Declares an extractor for the callers of one scope.
+macro_rules! extractor {
+    ($(#[$doc:meta])* $name:ident, $scope:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name(pub Caller);
+
+        impl<S> FromRequestParts<S> for $name
+        where
+            S: Sync,
+            Access: FromRef<S>,
+            Clock: FromRef<S>,
+        {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+                let caller = recognise(parts, state)?;
+                if caller.scope.allows(Scope::$scope) { Ok(Self(caller)) } else { Err(Problem::Forbidden) }
+            }
+        }
+
+        /// For routes that are open to all and tell more to some.
+        impl<S> OptionalFromRequestParts<S> for $name
+        where
+            S: Sync,
+            Access: FromRef<S>,
+            Clock: FromRef<S>,
+        {
+            type Rejection = Infallible;
+
+            async fn from_request_parts(
+                parts: &mut Parts,
+                state: &S,
+            ) -> Result<Option<Self>, Infallible> {
+                let extracted = <Self as FromRequestParts<S>>::from_request_parts(parts, state);
+                Ok(extracted.await.ok())
+            }
+        }
+    };
+}
+
+extractor! {
+    /// One of our own front ends.
+    ServiceCaller, Service
+}
+extractor! {
+    /// Somebody who may look at everything.
+    AdminReader, AdminRead
+}
+extractor! {
+    /// Somebody who may do everything.
+    Admin, Admin
+}
+
+/// Who sent the request.
+fn recognise<S>(parts: &Parts, state: &S) -> Result<Caller, Problem>
+where
+    Access: FromRef<S>,
+    Clock: FromRef<S>,
+{
+    let (access, clock) = (Access::from_ref(state), Clock::from_ref(state));
+    let caller = caller_of(&parts.headers, &access, clock.now()).ok_or(Problem::Unauthenticated)?;
+    if let Some(context) = parts.extensions.get::<RequestContext>() {
+        context.recognise(&caller);
+    }
+    Ok(caller)
+}
+
+fn caller_of(headers: &HeaderMap, access: &Access, now: DateTime<Utc>) -> Option<Caller> {
+    let keys = headers.get_all(API_KEY).iter().map(|value| value.to_str().ok());
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().map(bearer);
+    let mut credentials = keys.chain(bearers);
+    // Whatever cannot be read is refused, and so is more than one credential: which of them counts
+    // would depend on who looks.
+    let credential = credentials.next()??;
+    if credentials.any(|other| other != Some(credential)) {
+        return None;
+    }
+    let is_token =
+        headers.contains_key(header::AUTHORIZATION) && credential.split('.').count() == 3;
+    if is_token {
+        access.recognise_token(credential, now)
+    } else {
+        access.recognise_key(credential)
+    }
+}
+
+/// What stands after `Bearer`.
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+}

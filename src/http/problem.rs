@@ -1,0 +1,309 @@
+//! Failures as the client sees them: `application/problem+json`, RFC 9457.
+//!
+//! A handler returns a [`Problem`]; it travels in the response's extensions to the edge, the only
+//! place that knows the language, the path and the request id, and there becomes a body and, once,
+//! a line in the log. What the codes mean and say is in `problems`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::edge::RequestContext;
+use crate::http::language::Language;
+use crate::http::problems::{Code, FieldError, LocalFieldError};
+
+/// The media type of every failure.
+pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"dealix-api\"");
+
+/// How long to wait for a store of ours that is away.
+const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Every way a request can fail.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("no such route")]
+    RouteNotFound,
+    #[error("the route does not take this method")]
+    MethodNotAllowed,
+    #[error("the body is not JSON")]
+    InvalidJson,
+    #[error("the body has another media type")]
+    UnsupportedMediaType,
+    #[error("{} fields are invalid", .0.len())]
+    InvalidRequest(Vec<FieldError>),
+    #[error("the body is too large")]
+    PayloadTooLarge,
+    #[error("the URI is too long")]
+    UriTooLong,
+    #[error("the client took too long to send its request")]
+    ClientTooSlow,
+    #[error("the request took too long")]
+    RequestTimeout,
+    #[error("the caller is unknown")]
+    Unauthenticated,
+    #[error("the caller may not do this")]
+    Forbidden,
+    #[error("the webhook does not carry our secret")]
+    BadSignature,
+    #[error("the webhook is not a JSON object")]
+    WebhookInvalidJson,
+    #[error("no such plan")]
+    PlanNotFound,
+    #[error("no such checkout")]
+    CheckoutNotFound,
+    #[error("no such plan")]
+    UnknownPlan(String),
+    #[error("the e-mail address is invalid")]
+    InvalidEmail,
+    #[error("the payment gateway failed")]
+    PaymentGatewayError,
+    #[error("the payment provider failed")]
+    PaymentProviderError,
+    #[error("an upstream service is unavailable")]
+    UpstreamUnavailable { retry_after: Duration },
+    #[error("a store is unavailable")]
+    StorageUnavailable { retry_after: Duration },
+    #[error("no such circuit breaker")]
+    BreakerNotFound,
+    #[error("no such problem")]
+    UnknownProblem,
+    /// Anything the client can do nothing about. The cause is logged, never sent.
+    #[error("the server failed to handle the request")]
+    Internal(#[from] anyhow::Error),
+}
+
+impl Problem {
+    /// What stands for an answer that a library made up by itself.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::RouteNotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::REQUEST_TIMEOUT => Self::ClientTooSlow,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::PayloadTooLarge,
+            StatusCode::URI_TOO_LONG => Self::UriTooLong,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::UNPROCESSABLE_ENTITY => Self::InvalidRequest(Vec::new()),
+            _ => Self::Internal(anyhow::anyhow!("a library answered {status}")),
+        }
+    }
+
+    /// The name of this failure, with its status and texts. No wildcard: a new variant must choose.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::RouteNotFound => Code::RouteNotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::InvalidJson | Self::WebhookInvalidJson => Code::InvalidJson,
+            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::InvalidRequest(_) => Code::InvalidRequest,
+            Self::PayloadTooLarge => Code::PayloadTooLarge,
+            Self::UriTooLong => Code::UriTooLong,
+            Self::ClientTooSlow => Code::ClientTooSlow,
+            Self::RequestTimeout => Code::RequestTimeout,
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::Forbidden => Code::Forbidden,
+            Self::BadSignature => Code::BadSignature,
+            Self::PlanNotFound => Code::PlanNotFound,
+            Self::CheckoutNotFound => Code::CheckoutNotFound,
+            Self::UnknownPlan(_) => Code::UnknownPlan,
+            Self::InvalidEmail => Code::InvalidEmail,
+            Self::PaymentGatewayError => Code::PaymentGatewayError,
+            Self::PaymentProviderError => Code::PaymentProviderError,
+            Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
+            Self::StorageUnavailable { .. } => Code::StorageUnavailable,
+            Self::BreakerNotFound => Code::BreakerNotFound,
+            Self::UnknownProblem => Code::ProblemNotFound,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// What a person reads. The ones that clients compare are literal in every language.
+    fn detail(&self, language: Language) -> Cow<'static, str> {
+        match self {
+            Self::BadSignature => "bad_signature".into(),
+            Self::WebhookInvalidJson => "invalid_json".into(),
+            Self::UnknownPlan(plan) => format!("unknown_plan: {plan}").into(),
+            Self::InvalidEmail => "invalid_email".into(),
+            Self::PaymentProviderError => "payment_provider_error".into(),
+            Self::RouteNotFound
+            | Self::MethodNotAllowed
+            | Self::InvalidJson
+            | Self::UnsupportedMediaType
+            | Self::InvalidRequest(_)
+            | Self::PayloadTooLarge
+            | Self::UriTooLong
+            | Self::ClientTooSlow
+            | Self::RequestTimeout
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::PlanNotFound
+            | Self::CheckoutNotFound
+            | Self::PaymentGatewayError
+            | Self::UpstreamUnavailable { .. }
+            | Self::StorageUnavailable { .. }
+            | Self::BreakerNotFound
+            | Self::UnknownProblem
+            | Self::Internal(_) => self.code().texts(language).detail.into(),
+        }
+    }
+
+    /// What else the answer's head says.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::UpstreamUnavailable { retry_after }
+            | Self::StorageUnavailable { retry_after } => {
+                // Rounded up, so that nobody who obeys comes too early.
+                let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+                let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+                Some((header::RETRY_AFTER, HeaderValue::from(seconds)))
+            }
+            Self::Unauthenticated => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
+            Self::RouteNotFound
+            | Self::MethodNotAllowed
+            | Self::InvalidJson
+            | Self::UnsupportedMediaType
+            | Self::InvalidRequest(_)
+            | Self::PayloadTooLarge
+            | Self::UriTooLong
+            | Self::ClientTooSlow
+            | Self::RequestTimeout
+            | Self::Forbidden
+            | Self::BadSignature
+            | Self::WebhookInvalidJson
+            | Self::PlanNotFound
+            | Self::CheckoutNotFound
+            | Self::UnknownPlan(_)
+            | Self::InvalidEmail
+            | Self::PaymentGatewayError
+            | Self::PaymentProviderError
+            | Self::BreakerNotFound
+            | Self::UnknownProblem
+            | Self::Internal(_) => None,
+        }
+    }
+
+    fn errors(&self, language: Language) -> Option<Vec<LocalFieldError>> {
+        let Self::InvalidRequest(errors) = self else { return None };
+        Some(errors.iter().map(|error| error.in_language(language)).collect())
+    }
+
+    /// The body of the answer to one request.
+    pub(super) fn body(&self, context: &RequestContext) -> Vec<u8> {
+        let (code, language) = (self.code(), context.language());
+        let body = ProblemBody {
+            kind: code.url(),
+            title: code.texts(language).title.into(),
+            status: code.status().as_u16(),
+            detail: self.detail(language).into_owned(),
+            instance: context.path().to_owned(),
+            code: code.name().into(),
+            request_id: context.request_id().to_owned(),
+            retryable: code.is_retryable(),
+            errors: self.errors(language),
+        };
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+/// The body is written by the edge; until then the problem itself is what counts.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code().status().into_response();
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// A failure.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Identifies the kind of failure and explains it when opened.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, format = Uri, examples("https://api.dealix.me/problems/invalid-request"))]
+    kind: String,
+    /// The kind of failure, for people, in the client's language.
+    #[schema(value_type = String, examples("The request is invalid"))]
+    title: Cow<'static, str>,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599, examples(422))]
+    status: u16,
+    /// What happened, for people, in the client's language.
+    #[schema(examples("Some fields are missing or wrong; see errors."))]
+    detail: String,
+    /// The path that was asked for.
+    #[schema(examples("/api/v1/pricing/checkout"))]
+    instance: String,
+    /// The kind of failure, for programs; never renamed.
+    #[schema(value_type = String, pattern = "^[a-z]+(-[a-z]+)*$", examples("invalid-request"))]
+    code: Cow<'static, str>,
+    /// Quote it when you ask us for help.
+    #[schema(examples("019b7e3c-5a10-7c3e-9d6f-0a1b2c3d4e5f"))]
+    request_id: String,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// What is wrong with which field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    errors: Option<Vec<LocalFieldError>>,
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        if is_storage_away(&error) {
+            tracing::warn!(error = %error, "Postgres did not serve a request: {error}");
+            return Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER };
+        }
+        Self::Internal(error.into())
+    }
+}
+
+/// Whether waiting may help: nothing is wrong with the statement, the database is not there.
+fn is_storage_away(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{Io, PoolClosed, PoolTimedOut, WorkerCrashed};
+    if let Some(error) = error.as_database_error() {
+        // Connection exceptions, out of resources, stopped by an operator or not yet started, lost
+        // elections over locks, and our own limit on waiting for one.
+        let code = error.code().unwrap_or_default();
+        return matches!(code.get(..2), Some("08" | "40" | "53" | "57")) || code == "55P03";
+    }
+    matches!(error, PoolTimedOut | PoolClosed | Io(_) | WorkerCrashed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_away_is_told_from_a_statement_that_is_wrong() {
+        let away = [
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+            sqlx::Error::WorkerCrashed,
+            sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into()),
+        ];
+        for error in away {
+            assert!(matches!(Problem::from(error), Problem::StorageUnavailable { .. }));
+        }
+        assert!(matches!(Problem::from(sqlx::Error::RowNotFound), Problem::Internal(_)));
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_to_whole_seconds() {
+        for (millis, seconds) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")] {
+            let retry_after = Duration::from_millis(millis);
+            let response = Problem::UpstreamUnavailable { retry_after }.into_response();
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
+        }
+    }
+}

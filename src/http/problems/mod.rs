@@ -1,0 +1,88 @@
+//! The kinds of failure: their names, statuses and texts, and `GET /problems/{code}`, which explains
+//! each to whoever follows the link in an answer.
+
+use axum::http::StatusCode;
+
+mod fields;
+mod texts;
+
+pub use fields::{Fault, FieldError, Fields, LocalFieldError};
+
+/// Declares every kind with its name and its contract in one row, so that none can be forgotten in
+/// [`Code::ALL`].
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident = $name:literal, $status:ident, $retry:ident;)*) => {
+        /// A kind of failure, as clients know it.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Code { $($(#[$doc])* $code,)* }
+
+        impl Code {
+            /// Every kind there is.
+            pub const ALL: &[Self] = &[$(Self::$code,)*];
+
+            /// Kebab-case, never renamed.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$code => $name,)* }
+            }
+
+            /// The HTTP status it always has.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$code => StatusCode::$status,)* }
+            }
+
+            const fn retry(self) -> Retry {
+                match self { $(Self::$code => Retry::$retry,)* }
+            }
+        }
+    };
+}
+
+/// Whether the same request may succeed later without anybody changing it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    Later,
+    Never,
+}
+
+codes! {
+    RouteNotFound = "route-not-found", NOT_FOUND, Never;
+    MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, Never;
+    InvalidJson = "invalid-json", BAD_REQUEST, Never;
+    UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, Never;
+    InvalidRequest = "invalid-request", UNPROCESSABLE_ENTITY, Never;
+    PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, Never;
+    UriTooLong = "uri-too-long", URI_TOO_LONG, Never;
+    ClientTooSlow = "client-too-slow", REQUEST_TIMEOUT, Later;
+    RequestTimeout = "request-timeout", GATEWAY_TIMEOUT, Later;
+    Unauthenticated = "unauthenticated", UNAUTHORIZED, Never;
+    Forbidden = "forbidden", FORBIDDEN, Never;
+    BadSignature = "bad-signature", UNAUTHORIZED, Never;
+    PlanNotFound = "plan-not-found", NOT_FOUND, Never;
+    CheckoutNotFound = "checkout-not-found", NOT_FOUND, Never;
+    UnknownPlan = "unknown-plan", BAD_REQUEST, Never;
+    InvalidEmail = "invalid-email", BAD_REQUEST, Never;
+    PaymentGatewayError = "payment-gateway-error", BAD_GATEWAY, Later;
+    PaymentProviderError = "payment-provider-error", BAD_GATEWAY, Later;
+    UpstreamUnavailable = "upstream-unavailable", SERVICE_UNAVAILABLE, Later;
+    StorageUnavailable = "storage-unavailable", SERVICE_UNAVAILABLE, Later;
+    BreakerNotFound = "breaker-not-found", NOT_FOUND, Never;
+    ProblemNotFound = "problem-not-found", NOT_FOUND, Never;
+    Internal = "internal", INTERNAL_SERVER_ERROR, Never;
+}
+
+impl Code {
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.name() == name)
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(self) -> bool {
+        self.retry() == Retry::Later
+    }
+
+    /// The `type` of the answer, where it is explained.
+    pub fn url(self) -> String {
+        format!("https://api.dealix.me/problems/{}", self.name())
+    }
+}

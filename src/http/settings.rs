@@ -1,0 +1,25 @@
+//! What the HTTP side needs to know: chosen by `app` from the configuration, which this room does
+//! not read.
+
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+
+/// How we answer.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// After how long a request is answered 504.
+    pub request_timeout: Duration,
+    /// How long a client may pause between two pieces of its body.
+    pub read_timeout: Duration,
+    /// Largest request body.
+    pub body_limit_bytes: usize,
+    /// Origins that browsers may call us from.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether answers carry security headers.
+    pub has_security_headers: bool,
+    /// Name of the environment we run in.
+    pub env: &'static str,
+    /// Language-model providers that have a key, in the order they are called.
+    pub providers: Vec<String>,
+}
