@@ -17,10 +17,12 @@ use crate::config::{Config, Environment, LlmConfig};
 use crate::domain::funnel::Analytics;
 use crate::domain::plan::{CATALOGUE, Catalogue};
 use crate::flows::deliver_events::DeliverEvents;
+use crate::flows::heal_checkout::{HealCheckout, Looks};
 use crate::flows::inbox::Inbox;
 use crate::flows::settle_event::SettleEvents;
+use crate::flows::show_checkout::ShowCheckout;
 use crate::flows::start_checkout::StartCheckout;
-use crate::http;
+use crate::http::{self, PriceList};
 use crate::jobs::Step;
 use crate::jobs::deliver_events::DeliverEventsJob;
 use crate::jobs::settle_events::SettleEventsJob;
@@ -37,9 +39,11 @@ pub(crate) struct AppState {
     pub access: Access,
     pub http: Arc<http::Settings>,
     pub breakers: Arc<Breakers>,
-    pub catalogue: Arc<Catalogue>,
+    pub prices: Arc<PriceList>,
     pub analytics: Analytics,
     pub start_checkout: StartCheckout,
+    pub show_checkout: ShowCheckout,
+    pub heal_checkout: HealCheckout,
     pub inbox: Inbox,
 }
 
@@ -94,6 +98,20 @@ impl App {
             clock: clock.clone(),
             wake: wake.clone(),
         };
+        let heal_checkout = HealCheckout {
+            db: db.clone(),
+            moyasar: moyasar.clone(),
+            analytics,
+            clock: clock.clone(),
+            wake: wake.clone(),
+            looks: Looks::default(),
+        };
+        let show_checkout = ShowCheckout {
+            db: db.clone(),
+            heal: heal_checkout.clone(),
+            tasks: tasks.clone(),
+            clock: clock.clone(),
+        };
         let inbox = Inbox {
             db: db.clone(),
             secrets: WebhookSecrets::new(&config.moyasar),
@@ -132,9 +150,11 @@ impl App {
             access: Access::new(&config.auth),
             http: Arc::new(http_settings(config)?),
             breakers: Arc::new(breakers),
-            catalogue,
+            prices: Arc::new(PriceList::new(&catalogue)?),
             analytics,
             start_checkout,
+            show_checkout,
+            heal_checkout,
             inbox,
         };
         Ok(Self { state, settle_events, deliver_events })

@@ -50,6 +50,15 @@ impl Tasks {
         });
     }
 
+    /// Runs a piece of work to its end, also when nobody waits for its result any more.
+    pub(crate) async fn finish<F>(&self, work: F) -> Result<F::Output, String>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let done = self.tracker.spawn(guarded(work)).await;
+        done.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     /// Cancelled when the process should stop.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop
@@ -100,6 +109,27 @@ mod tests {
         tasks.start("steady", |stop| async move { stop.cancelled().await });
         assert!(tasks.stop(Duration::from_secs(5)).await);
         assert!(!tasks.is_broken());
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_nobody_waits_for_it_any_more() {
+        let tasks = Tasks::default();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go, may_go) = tokio::sync::oneshot::channel::<()>();
+        let (end, has_ended) = tokio::sync::oneshot::channel();
+        let work = async move {
+            begun.send(()).unwrap();
+            may_go.await.unwrap();
+            end.send(()).unwrap();
+        };
+        tokio::select! {
+            _ = tasks.finish(work) => panic!("it may not end yet"),
+            begun = has_begun => begun.unwrap(),
+        }
+        go.send(()).unwrap();
+        has_ended.await.unwrap();
+        assert_eq!(tasks.finish(async { 7 }).await, Ok(7));
+        assert_eq!(tasks.finish(async { panic!("no luck") }).await, Err::<(), _>("no luck".into()));
     }
 
     #[tokio::test]

@@ -102,6 +102,8 @@ pub struct CheckoutView {
     pub last_attempt_status: Option<String>,
     pub last_attempt_message: Option<String>,
     pub payment_url: Option<String>,
+    pub request_id: String,
+    pub created_at: DateTime<Utc>,
 }
 
 /// The checkout with that id and the newest of its payment pages, if there is one.
@@ -112,13 +114,26 @@ pub async fn find(db: impl PgExecutor<'_>, id: CheckoutId) -> sqlx::Result<Optio
         select plan_id, amount_halalas as "amount: Halalas", currency, subscriber,
             locale as "locale: Locale", status as "status: CheckoutStatus",
             refunded_halalas as "refunded: Halalas", paid_at, last_attempt_status,
-            last_attempt_message,
+            last_attempt_message, request_id, created_at,
             (select payment_url from invoices where checkout_id = checkouts.id
              order by created_at desc limit 1) as payment_url
         from checkouts
         where id = $1
         "#,
         id as CheckoutId,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// The checkout whose invoices call back with that token.
+pub async fn find_by_callback_token(
+    db: impl PgExecutor<'_>,
+    token: &str,
+) -> sqlx::Result<Option<CheckoutId>> {
+    sqlx::query_scalar!(
+        r#"select id as "id: CheckoutId" from checkouts where callback_token = $1"#,
+        token
     )
     .fetch_optional(db)
     .await

@@ -40,3 +40,13 @@ pub async fn find_checkout(
     .fetch_optional(db)
     .await
 }
+
+/// The invoices of a checkout, oldest first.
+pub async fn list(db: impl PgExecutor<'_>, checkout: CheckoutId) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "select id from invoices where checkout_id = $1 order by created_at",
+        checkout as CheckoutId,
+    )
+    .fetch_all(db)
+    .await
+}

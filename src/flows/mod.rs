@@ -1,6 +1,7 @@
 //! What we do: one file per business verb; owns transactions, knows no HTTP.
 
 pub mod deliver_events;
+pub mod heal_checkout;
 pub mod inbox;
 pub mod request_demo;
 pub mod settle_event;

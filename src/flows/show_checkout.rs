@@ -1,12 +1,23 @@
-//! Show a buyer where a checkout stands.
+//! Show a buyer where a checkout stands, and look after one that waits too long.
 
-use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use crate::clock::Clock;
 use crate::db;
 use crate::db::checkouts::CheckoutView;
-use crate::domain::checkout::CheckoutId;
+use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::subscription::{Subscription, SubscriptionStatus};
+use crate::flows::heal_checkout::HealCheckout;
+use crate::tasks::Tasks;
+
+/// What showing a checkout needs.
+#[derive(Clone)]
+pub struct ShowCheckout {
+    pub db: PgPool,
+    pub heal: HealCheckout,
+    pub tasks: Tasks,
+    pub clock: Clock,
+}
 
 /// A checkout and, once it was paid, what it pays for.
 #[derive(Clone, Debug)]
@@ -15,18 +26,22 @@ pub struct Shown {
     pub subscription: Option<(SubscriptionStatus, Subscription)>,
 }
 
-/// The checkout with that id, if there is one.
-pub async fn show_checkout(
-    db: &PgPool,
-    id: CheckoutId,
-    now: DateTime<Utc>,
-) -> sqlx::Result<Option<Shown>> {
-    let Some(checkout) = db::checkouts::find(db, id).await? else { return Ok(None) };
-    // Before it is paid, a subscription of the same customer is another checkout's business.
-    let subscription = match checkout.paid_at {
-        Some(_) => db::subscriptions::find(db, &checkout.subscriber).await?,
-        None => None,
-    };
-    let subscription = subscription.map(|found| (found.status_at(now), found));
-    Ok(Some(Shown { checkout, subscription }))
+impl ShowCheckout {
+    /// The checkout with that id, if there is one. One that waits for longer than a webhook takes
+    /// prompts a look at the provider, whose result the next poll shows.
+    pub async fn run(&self, id: CheckoutId) -> sqlx::Result<Option<Shown>> {
+        let Some(checkout) = db::checkouts::find(&self.db, id).await? else { return Ok(None) };
+        if checkout.status == CheckoutStatus::Pending && self.heal.is_due(id, checkout.created_at) {
+            let (heal, request_id) = (self.heal.clone(), checkout.request_id.clone());
+            self.tasks.spawn(async move { heal.run(id, &request_id).await });
+        }
+        // Before it is paid, a subscription of the same customer is another checkout's business.
+        let subscription = match checkout.paid_at {
+            Some(_) => db::subscriptions::find(&self.db, &checkout.subscriber).await?,
+            None => None,
+        };
+        let now = self.clock.now();
+        let subscription = subscription.map(|found| (found.status_at(now), found));
+        Ok(Some(Shown { checkout, subscription }))
+    }
 }

@@ -58,6 +58,8 @@ pub enum Started {
 pub struct OpenCheckout {
     pub checkout_id: CheckoutId,
     pub invoice_id: String,
+    /// The invoice's status at the provider.
+    pub invoice_status: String,
     pub payment_url: String,
     pub plan_id: String,
     pub amount: Halalas,
@@ -116,6 +118,7 @@ impl StartCheckout {
         Ok(Started::InvoiceCreated(OpenCheckout {
             checkout_id: checkout.id,
             invoice_id: invoice.id,
+            invoice_status: invoice.status,
             payment_url: payment_url.into(),
             plan_id: checkout.plan_id,
             amount: checkout.amount,

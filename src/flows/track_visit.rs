@@ -7,17 +7,25 @@ use sqlx::PgPool;
 use crate::db;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 
-/// Writes a visitor's event into the outbox; a visitor is known by a random id only.
+/// What a visitor did, without personal data.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    pub event: FunnelEvent,
+    /// The visitor's random id.
+    pub visitor: String,
+    pub properties: Map<String, Value>,
+    pub request_id: String,
+}
+
+/// Writes a visit into the outbox.
 pub async fn track_visit(
     db: &PgPool,
-    event: FunnelEvent,
-    visitor: String,
-    properties: Map<String, Value>,
+    visit: Visit,
     analytics: Analytics,
-    request_id: &str,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
+    let Visit { event, visitor, properties, request_id } = visit;
     let occurrence = Occurrence { properties, ..Occurrence::new(event, visitor, now) };
     let mut connection = db.acquire().await?;
-    db::outbox::insert(&mut connection, &occurrence, analytics, Some(request_id)).await
+    db::outbox::insert(&mut connection, &occurrence, analytics, Some(&request_id)).await
 }

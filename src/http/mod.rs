@@ -7,14 +7,19 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::AppState;
 
 pub mod auth;
+mod checkout;
 mod edge;
 mod extract;
 mod language;
+mod pricing;
 mod problem;
 mod problems;
+mod public;
 mod settings;
+mod webhooks;
 
 pub use edge::Front;
+pub use pricing::PriceList;
 pub use settings::Settings;
 
 use edge::{EdgeLayer, GuardLayer};
@@ -23,6 +28,10 @@ use problem::Problem;
 /// Every documented route.
 fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .merge(pricing::routes())
+        .merge(checkout::routes())
+        .merge(webhooks::routes())
+        .merge(public::routes())
 }
 
 /// The whole service.

@@ -24,7 +24,7 @@ pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/prob
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"dealix-api\"");
 
 /// How long to wait for a store of ours that is away.
-const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(super) const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Every way a request can fail.
 #[derive(Debug, thiserror::Error)]

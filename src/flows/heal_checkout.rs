@@ -1,0 +1,138 @@
+//! Heal a checkout whose webhook was lost: ask the provider for its invoices, settle their payments.
+//!
+//! Three things prompt it, none of which is believed: the invoice's callback, the return of the buyer
+//! to a page that polls, and (later) the reconciliation. The effects are those of a webhook, once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use sqlx::PgPool;
+
+use crate::clients::moyasar::Moyasar;
+use crate::clock::Clock;
+use crate::db;
+use crate::domain::checkout::CheckoutId;
+use crate::domain::funnel::Analytics;
+use crate::flows::settle_payment::{Context, settle_payment};
+use crate::wake::Wake;
+
+/// How long a webhook gets before a waiting buyer prompts a look, and the time between two looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Checkouts that are remembered as just looked at; beyond it the older ones are forgotten.
+const REMEMBERED: usize = 10_000;
+
+/// What healing a checkout needs.
+#[derive(Clone)]
+pub struct HealCheckout {
+    pub db: PgPool,
+    /// Absent where no key is configured.
+    pub moyasar: Option<Moyasar>,
+    pub analytics: Analytics,
+    pub clock: Clock,
+    pub wake: Wake,
+    pub looks: Looks,
+}
+
+/// When each checkout was last looked at, so that a crowd of polls prompts one look.
+#[derive(Clone, Debug, Default)]
+pub struct Looks(Arc<Mutex<HashMap<CheckoutId, Instant>>>);
+
+impl Looks {
+    /// Whether it is time for another look, which the caller then takes.
+    fn claim(&self, checkout: CheckoutId, now: Instant) -> bool {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.get(&checkout).is_some_and(|last| now.duration_since(*last) < PATIENCE) {
+            return false;
+        }
+        if looks.len() >= REMEMBERED {
+            looks.retain(|_, last| now.duration_since(*last) < PATIENCE);
+        }
+        // So many buyers at once: better no healing than a memory without bounds.
+        if looks.len() >= REMEMBERED {
+            return false;
+        }
+        looks.insert(checkout, now);
+        true
+    }
+}
+
+impl HealCheckout {
+    /// Whether a buyer who waits since `since` should prompt a look now.
+    pub fn is_due(&self, checkout: CheckoutId, since: chrono::DateTime<chrono::Utc>) -> bool {
+        let waited = self.clock.now() - since;
+        self.moyasar.is_some()
+            && waited > TimeDelta::from_std(PATIENCE).unwrap_or(TimeDelta::MAX)
+            && self.looks.claim(checkout, self.clock.monotonic())
+    }
+
+    /// Looks because the provider called the invoice's callback with that token.
+    pub async fn after_callback(&self, token: &str, request_id: &str) {
+        match db::checkouts::find_by_callback_token(&self.db, token).await {
+            Ok(Some(checkout)) => self.run(checkout, request_id).await,
+            Ok(None) => tracing::debug!("An invoice callback had a token that is no checkout's"),
+            Err(error) => {
+                tracing::warn!(error = %error, "An invoice callback came to nothing: {error}")
+            }
+        }
+    }
+
+    /// Looks now. A failure is logged and otherwise nothing: the next prompt tries again.
+    pub async fn run(&self, checkout: CheckoutId, request_id: &str) {
+        if let Err(error) = self.look(checkout, request_id).await {
+            tracing::warn!(
+                checkout.id = %checkout,
+                error = format!("{error:#}"),
+                "A checkout was not healed: {error:#}"
+            );
+        }
+    }
+
+    async fn look(&self, checkout: CheckoutId, request_id: &str) -> anyhow::Result<()> {
+        let Some(moyasar) = &self.moyasar else { return Ok(()) };
+        for invoice_id in db::invoices::list(&self.db, checkout).await? {
+            let invoice = moyasar.fetch_invoice(&invoice_id).await?;
+            for mut payment in invoice.payments {
+                // It stands in the invoice that we asked for, whatever its own field says or lacks.
+                payment.invoice_id = Some(invoice_id.clone());
+                let (analytics, now) = (self.analytics, self.clock.now());
+                let context = Context { analytics, event_id: None, request_id, now };
+                let mut tx = self.db.begin().await?;
+                settle_payment(&mut tx, &payment, b"", context).await?;
+                tx.commit().await?;
+            }
+        }
+        self.wake.outbox.notify_one();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn a_crowd_prompts_one_look_every_ten_seconds() {
+        let (looks, checkout, start) = (Looks::default(), CheckoutId::random(), Instant::now());
+        assert!(looks.claim(checkout, start));
+        assert!(!looks.claim(checkout, start + Duration::from_millis(9_999)));
+        assert!(looks.claim(CheckoutId::random(), start));
+        assert!(looks.claim(checkout, start + Duration::from_secs(10)));
+        assert!(!looks.claim(checkout, start + Duration::from_secs(19)));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn what_is_remembered_is_bounded() {
+        let (looks, start) = (Looks::default(), Instant::now());
+        for _ in 0..REMEMBERED {
+            assert!(looks.claim(CheckoutId::random(), start));
+        }
+        assert!(!looks.claim(CheckoutId::random(), start));
+        assert!(looks.claim(CheckoutId::random(), start + PATIENCE));
+        assert_eq!(looks.0.lock().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,141 @@
+//! Where the payment provider tells us what happened: `/api/v1/webhooks/moyasar`.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::AppState;
+use crate::flows::heal_checkout::HealCheckout;
+use crate::flows::inbox::{Delivery, Inbox, InboxError, Received};
+use crate::http::edge::RequestContext;
+use crate::http::extract::{Json, Path, RawBody};
+use crate::http::problem::{Problem, STORAGE_RETRY_AFTER};
+use crate::tasks::Tasks;
+
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(receive_moyasar_event))
+        .routes(routes!(receive_moyasar_event_at_old_path))
+        .routes(routes!(receive_moyasar_invoice))
+}
+
+/// What became of an event.
+#[derive(Serialize, ToSchema)]
+struct EventReceived {
+    /// `ok`: new and durable. `duplicate`: it was durable already. `ignored`: durable, and moves no
+    /// money of ours.
+    #[schema(examples("ok"))]
+    status: &'static str,
+    /// The event's id once more, where it is a duplicate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// The event's id, or what stands for it.
+    #[schema(examples("66c164e7-c859-40d2-a844-c762939ae232"))]
+    event_id: String,
+    /// Empty where the event has none.
+    #[schema(examples("payment_paid"))]
+    event_type: String,
+}
+
+/// Takes an event in. 2xx means that it is durable; what it says about money is not believed.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/moyasar", tag = "webhooks",
+    request_body(content = Vec<u8>, content_type = "*/*", description = "Moyasar's webhook envelope; the media type is not looked at"),
+    responses(
+        (status = 200, description = "It is durable", body = EventReceived),
+        (status = 400, description = "Literal detail `invalid_json`"),
+        (status = 401, description = "Literal detail `bad_signature`"),
+        (status = 503, description = "`storage-unavailable`: send it again"),
+    ),
+)]
+async fn receive_moyasar_event(
+    State(inbox): State<Inbox>,
+    context: RequestContext,
+    RawBody(body): RawBody,
+) -> Result<Json<EventReceived>, Problem> {
+    let trace_id = context.trace_id().to_string();
+    let delivery = Delivery { request_id: context.request_id(), trace_id: Some(&trace_id) };
+    let received = inbox.receive(&body, delivery).await;
+    count(&received);
+    let receipt = received?;
+    let (status, id) = match receipt.received {
+        Received::Stored => ("ok", None),
+        Received::Duplicate => ("duplicate", Some(receipt.event_id.clone())),
+        Received::Ignored => ("ignored", None),
+    };
+    let (event_id, event_type) = (receipt.event_id, receipt.event_type);
+    Ok(Json(EventReceived { status, id, event_id, event_type }))
+}
+
+/// The same at the address that the predecessor had.
+#[utoipa::path(
+    post, path = "/api/v1/pricing/webhooks/moyasar", tag = "webhooks",
+    request_body(content = Vec<u8>, content_type = "*/*", description = "Moyasar's webhook envelope; the media type is not looked at"),
+    responses(
+        (status = 200, description = "It is durable", body = EventReceived),
+        (status = 400, description = "Literal detail `invalid_json`"),
+        (status = 401, description = "Literal detail `bad_signature`"),
+        (status = 503, description = "`storage-unavailable`: send it again"),
+    ),
+)]
+async fn receive_moyasar_event_at_old_path(
+    inbox: State<Inbox>,
+    context: RequestContext,
+    body: RawBody,
+) -> Result<Json<EventReceived>, Problem> {
+    receive_moyasar_event(inbox, context, body).await
+}
+
+/// That a prompt was heard.
+#[derive(Serialize, ToSchema)]
+struct Heard {
+    #[schema(examples("ok"))]
+    status: &'static str,
+}
+
+/// Hears that an invoice changed. Nothing in the body is believed or even read: it only prompts a
+/// look at the provider, and only where the token in the path is a checkout's.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/moyasar/invoices/{token}", tag = "webhooks",
+    params(("token" = String, Path, description = "The checkout's callback token")),
+    responses((status = 200, description = "Always", body = Heard)),
+)]
+async fn receive_moyasar_invoice(
+    State(flow): State<HealCheckout>,
+    State(tasks): State<Tasks>,
+    context: RequestContext,
+    Path(token): Path<String>,
+) -> Json<Heard> {
+    let request_id = context.request_id().to_owned();
+    tasks.spawn(async move { flow.after_callback(&token, &request_id).await });
+    Json(Heard { status: "ok" })
+}
+
+impl From<InboxError> for Problem {
+    fn from(error: InboxError) -> Self {
+        match error {
+            InboxError::InvalidJson => Self::WebhookInvalidJson,
+            InboxError::BadSignature => Self::BadSignature,
+            InboxError::TimedOut => Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER },
+            InboxError::Storage(error) => error.into(),
+        }
+    }
+}
+
+fn count(received: &Result<crate::flows::inbox::Receipt, InboxError>) {
+    let outcome = match received {
+        Ok(receipt) => match receipt.received {
+            Received::Stored => "stored",
+            Received::Duplicate => "duplicate",
+            Received::Ignored => "ignored",
+        },
+        Err(InboxError::InvalidJson) => "invalid_json",
+        Err(InboxError::BadSignature) => "bad_signature",
+        Err(InboxError::TimedOut | InboxError::Storage(_)) => "not_stored",
+    };
+    metrics::counter!("dealix_webhooks_total", "source" => "moyasar", "outcome" => outcome)
+        .increment(1);
+}
