@@ -6,6 +6,8 @@
 spawn() {
   local log=$1
   shift
+  rm -f "$log"
+  (umask 077 && : >"$log")
   set -m
   "$@" </dev/null >"$log" 2>&1 &
   CHILD=$!

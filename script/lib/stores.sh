@@ -28,6 +28,7 @@ stores_use() {
   STORES_REDIS=$STORES_LOCAL/redis
   STORES_POSTGRES=$STORES_LOCAL/postgres
   mkdir -p "$STORES_REDIS"
+  chmod 700 "$STORES_REDIS"
   if [ "$(id -u)" -eq 0 ]; then
     choose_postgres_user
     # Below a private home folder that user reaches nothing, whatever the rights further down.
