@@ -79,7 +79,7 @@ install_with_apt() {
     sudo env DEBIAN_FRONTEND=noninteractive $command
   else
     false
-  fi || die "ask your administrator to run: $command"
+  fi || die "this could not be installed from here; ask your administrator to run: $command"
 }
 
 install_with_brew() {
