@@ -11,6 +11,7 @@ mod checkout;
 mod edge;
 mod extract;
 mod language;
+mod pages;
 mod pricing;
 mod problem;
 mod problems;
@@ -32,6 +33,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(checkout::routes())
         .merge(webhooks::routes())
         .merge(public::routes())
+        .merge(pages::routes())
 }
 
 /// The whole service.
