@@ -145,11 +145,11 @@ impl App {
         });
         let state = AppState {
             db,
+            http: Arc::new(http_settings(config, &clock)?),
             clock,
             wake,
             tasks,
             access: Access::new(&config.auth),
-            http: Arc::new(http_settings(config)?),
             breakers: Arc::new(breakers),
             prices: Arc::new(PriceList::new(&catalogue)?),
             catalogue,
@@ -196,7 +196,7 @@ impl App {
 }
 
 /// What the HTTP side needs to know of the configuration.
-fn http_settings(config: &Config) -> anyhow::Result<http::Settings> {
+fn http_settings(config: &Config, clock: &Clock) -> anyhow::Result<http::Settings> {
     let origins = config.http.cors_origins.iter();
     let origins =
         origins.map(|origin| origin.parse().context("CORS_ORIGINS is not a list of URLs"));
@@ -208,11 +208,12 @@ fn http_settings(config: &Config) -> anyhow::Result<http::Settings> {
         has_security_headers: config.flags.security_headers_enabled,
         env: config.app.env.name(),
         providers: providers(&config.llm),
+        started: clock.monotonic(),
     })
 }
 
 /// The language-model providers that can be called, in their order.
-fn providers(config: &LlmConfig) -> Vec<String> {
+fn providers(config: &LlmConfig) -> Arc<[String]> {
     let has_key = |name: &&String| match name.as_str() {
         "groq" => !config.groq.api_key.is_empty(),
         "openai" => !config.openai.api_key.is_empty(),

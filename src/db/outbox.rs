@@ -43,7 +43,6 @@ pub struct ClaimedRow {
     pub distinct_id: String,
     pub happened_at: DateTime<Utc>,
     pub properties: Json<Value>,
-    pub attempts: i32,
 }
 
 /// Takes up to `limit` due rows, oldest first, for the holder of `token`.
@@ -67,8 +66,7 @@ pub async fn claim(
         )
         update outbox set lease_token = $1, lease_until = $3
         from due where outbox.id = due.id
-        returning outbox.id, uuid, name, distinct_id, happened_at, properties as "properties: Json<Value>",
-            attempts
+        returning outbox.id, uuid, name, distinct_id, happened_at, properties as "properties: Json<Value>"
         "#,
         token,
         now,

@@ -5,23 +5,19 @@ use sqlx::{PgExecutor, PgTransaction};
 
 use crate::domain::subscription::{Subscription, SubscriptionStatus};
 
-/// A subscription and the payment that it was last granted for.
-#[derive(Clone, Debug)]
-pub struct Held {
-    pub subscription: Subscription,
-    pub payment_id: String,
-}
-
 /// The subscriber's subscription, locked until the transaction ends. Where there is none yet, the
 /// lock is on the subscriber's name, so that two first payments cannot both begin one.
-pub async fn lock(tx: &mut PgTransaction<'_>, subscriber: &str) -> sqlx::Result<Option<Held>> {
+pub async fn lock(
+    tx: &mut PgTransaction<'_>,
+    subscriber: &str,
+) -> sqlx::Result<Option<Subscription>> {
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", subscriber)
         .execute(&mut **tx)
         .await?;
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        Subscription,
         r#"
-        select plan_id, status as "status: SubscriptionStatus", current_period_start,
-            current_period_end, payment_id
+        select plan_id, status as "status: SubscriptionStatus", current_period_start, current_period_end
         from subscriptions
         where subscriber = $1
         for update
@@ -29,16 +25,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, subscriber: &str) -> sqlx::Result<
         subscriber,
     )
     .fetch_optional(&mut **tx)
-    .await?;
-    Ok(row.map(|row| Held {
-        subscription: Subscription {
-            plan_id: row.plan_id,
-            status: row.status,
-            current_period_start: row.current_period_start,
-            current_period_end: row.current_period_end,
-        },
-        payment_id: row.payment_id,
-    }))
+    .await
 }
 
 /// Stores what a payment made of a subscription.

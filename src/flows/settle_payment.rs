@@ -145,7 +145,6 @@ impl Settling<'_, '_> {
     async fn grant(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
         let (now, paid_at) = (self.context.now, self.paid_at());
         let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
-        let current = current.map(|held| held.subscription);
         // `check_plan` looked under the same lock: there is no other plan.
         if let Ok(next) = Subscription::granted(current.as_ref(), &checkout.plan_id, paid_at) {
             let (subscriber, id) = (&checkout.subscriber, &self.payment.id);
@@ -158,7 +157,6 @@ impl Settling<'_, '_> {
     /// Whether a running subscription is of the plan that was paid for.
     async fn check_plan(&mut self, checkout: &Checkout) -> sqlx::Result<Result<(), PlanChange>> {
         let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
-        let current = current.map(|held| held.subscription);
         let granted = Subscription::granted(current.as_ref(), &checkout.plan_id, self.paid_at());
         Ok(granted.map(|_| ()))
     }
@@ -166,8 +164,8 @@ impl Settling<'_, '_> {
     async fn reverse(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
         let now = self.context.now;
         let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
-        if let Some(held) = current {
-            let canceled = held.subscription.canceled();
+        if let Some(subscription) = current {
+            let canceled = subscription.canceled();
             let (subscriber, id) = (&checkout.subscriber, &self.payment.id);
             db::subscriptions::upsert(self.tx, subscriber, &canceled, id, now).await?;
         }

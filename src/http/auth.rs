@@ -13,6 +13,35 @@ use crate::clock::Clock;
 use crate::http::edge::RequestContext;
 use crate::http::problem::Problem;
 
+/// The operations that anybody may call. Every other one names one of the extractors below, says so
+/// in its documentation, and is tried without a key by a test.
+pub const PUBLIC_ROUTES: &[&str] = &[
+    "GET /",
+    "GET /health",
+    "GET /healthz",
+    "GET /live",
+    "GET /ready",
+    "GET /health/deep",
+    "GET /api/v1/health",
+    "GET /api/v1/status",
+    "GET /api/v1/ready",
+    "GET /api/v1/public/health",
+    "GET /docs",
+    "GET /openapi.json",
+    "GET /problems/{code}",
+    "GET /api/v1/pricing/plans",
+    "GET /api/v1/pricing/plans/{id}",
+    "POST /api/v1/pricing/checkout",
+    "GET /api/v1/pricing/checkout/{checkout_id}",
+    "GET /checkout/{checkout_id}",
+    "POST /api/v1/public/events",
+    "POST /api/v1/public/demo-request",
+    // These two are opened by the secret in their bodies, and this one by the token in its path.
+    "POST /api/v1/webhooks/moyasar",
+    "POST /api/v1/pricing/webhooks/moyasar",
+    "POST /api/v1/webhooks/moyasar/invoices/{token}",
+];
+
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Declares an extractor for the callers of one scope.

@@ -24,6 +24,14 @@ impl Language {
         }
     }
 
+    /// Which way it is written, for `dir` attributes.
+    pub const fn direction(self) -> &'static str {
+        match self {
+            Self::English => "ltr",
+            Self::Arabic => "rtl",
+        }
+    }
+
     /// The tag as a header value.
     pub const fn header(self) -> HeaderValue {
         HeaderValue::from_static(self.tag())

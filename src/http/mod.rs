@@ -1,24 +1,32 @@
 //! How we are asked: routes, extractors and the shape of every answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::http::{HeaderName, Method, header};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::AppState;
 
-pub mod auth;
+mod auth;
 mod checkout;
+mod docs;
 mod edge;
+mod etag;
 mod extract;
+mod health;
 mod language;
 mod pages;
 mod pricing;
 mod problem;
 mod problems;
 mod public;
+pub mod server;
 mod settings;
 mod webhooks;
 
+pub use docs::openapi;
 pub use edge::Front;
 pub use pricing::PriceList;
 pub use settings::Settings;
@@ -26,21 +34,51 @@ pub use settings::Settings;
 use edge::{EdgeLayer, GuardLayer};
 use problem::Problem;
 
-/// Every documented route.
+/// Every route of the service.
 fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(docs::document())
+        .merge(health::routes())
         .merge(pricing::routes())
         .merge(checkout::routes())
         .merge(webhooks::routes())
         .merge(public::routes())
         .merge(pages::routes())
+        .merge(problems::routes())
+        .merge(docs::routes())
 }
 
-/// The whole service.
+/// The whole service: every route inside its guard, CORS, and the edge.
 pub(crate) fn router(state: AppState) -> Front {
     let settings = Arc::clone(&state.http);
+    let layers = (
+        EdgeLayer::new(Arc::clone(&settings)),
+        cors(&settings),
+        GuardLayer::new(settings.request_timeout),
+    );
     let (router, _) = routes().split_for_parts();
-    let layers = (EdgeLayer::new(Arc::clone(&settings)), GuardLayer::new(settings.request_timeout));
-    let router = router.fallback(async || Problem::RouteNotFound).layer(layers).with_state(state);
-    Front::new(router)
+    let router = router.fallback(async || Problem::RouteNotFound).layer(layers);
+    Front::new(router.with_state(state))
+}
+
+/// Which browsers may call us, and what they may see of our answers.
+fn cors(settings: &Settings) -> CorsLayer {
+    let origins = &settings.cors_origins;
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().cloned())
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([
+            edge::REQUEST_ID,
+            header::RETRY_AFTER,
+            header::ETAG,
+            HeaderName::from_static("idempotent-replayed"),
+            HeaderName::from_static("ratelimit"),
+            HeaderName::from_static("ratelimit-policy"),
+        ])
+        .max_age(Duration::from_hours(1))
 }

@@ -74,7 +74,7 @@ pub enum Problem {
     #[error("no such circuit breaker")]
     BreakerNotFound,
     #[error("no such problem")]
-    UnknownProblem,
+    UnknownCode,
     /// Anything the client can do nothing about. The cause is logged, never sent.
     #[error("the server failed to handle the request")]
     Internal(#[from] anyhow::Error),
@@ -119,7 +119,7 @@ impl Problem {
             Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
             Self::StorageUnavailable { .. } => Code::StorageUnavailable,
             Self::BreakerNotFound => Code::BreakerNotFound,
-            Self::UnknownProblem => Code::ProblemNotFound,
+            Self::UnknownCode => Code::ProblemNotFound,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -149,7 +149,7 @@ impl Problem {
             | Self::UpstreamUnavailable { .. }
             | Self::StorageUnavailable { .. }
             | Self::BreakerNotFound
-            | Self::UnknownProblem
+            | Self::UnknownCode
             | Self::Internal(_) => self.code().texts(language).detail.into(),
         }
     }
@@ -184,7 +184,7 @@ impl Problem {
             | Self::PaymentGatewayError
             | Self::PaymentProviderError
             | Self::BreakerNotFound
-            | Self::UnknownProblem
+            | Self::UnknownCode
             | Self::Internal(_) => None,
         }
     }

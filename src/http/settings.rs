@@ -1,7 +1,8 @@
 //! What the HTTP side needs to know: chosen by `app` from the configuration, which this room does
 //! not read.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
 
@@ -21,5 +22,7 @@ pub struct Settings {
     /// Name of the environment we run in.
     pub env: &'static str,
     /// Language-model providers that have a key, in the order they are called.
-    pub providers: Vec<String>,
+    pub providers: Arc<[String]>,
+    /// When the service was wired, by the clock's monotonic hand.
+    pub started: Instant,
 }

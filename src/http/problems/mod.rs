@@ -3,9 +3,11 @@
 
 use axum::http::StatusCode;
 
+mod explain;
 mod fields;
 mod texts;
 
+pub(super) use explain::routes;
 pub use fields::{Fault, FieldError, Fields, LocalFieldError};
 
 /// Declares every kind with its name and its contract in one row, so that none can be forgotten in
