@@ -315,3 +315,9 @@ impl Machine {
 fn is_share(part: u32, whole: u32, percent: u32) -> bool {
     u64::from(part) * 100 >= u64::from(whole) * u64::from(percent)
 }
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod model;

@@ -16,11 +16,10 @@ use crate::clock::Clock;
 use crate::config::MoyasarConfig;
 
 pub mod envelope;
+pub mod secrets;
 
-mod secrets;
 mod types;
 
-pub(crate) use self::secrets::WebhookSecrets;
 pub(crate) use self::types::{Invoice, NewInvoice, Payment};
 
 /// The name of its breaker.
