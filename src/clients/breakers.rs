@@ -37,3 +37,43 @@ impl Breakers {
         self.all.iter().map(Arc::as_ref)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::ClientError;
+
+    const RULES: BreakerConfig = BreakerConfig {
+        consecutive_failures: 5,
+        window_secs: 60,
+        minimum_calls: 10,
+        failure_percent: 50,
+        slow_percent: 80,
+        slow_call_ms: 5_000,
+        cooldown_secs: 60,
+        max_cooldown_secs: 300,
+        probe_lease_secs: 30,
+    };
+
+    #[test]
+    fn every_breaker_is_listed_as_soon_as_it_exists() {
+        let mut breakers = Breakers::new(Clock::default(), false);
+        assert_eq!(breakers.list().count(), 0);
+        let moyasar = breakers.add("moyasar", RULES);
+        breakers.add("posthog", RULES);
+        assert_eq!(breakers.list().map(Breaker::name).collect::<Vec<_>>(), ["moyasar", "posthog"]);
+        assert!(Arc::ptr_eq(breakers.get("moyasar").unwrap(), &moyasar));
+        assert!(breakers.get("groq").is_none());
+        assert!(moyasar.acquire().is_ok());
+    }
+
+    #[test]
+    fn in_a_passive_process_no_call_goes_out() {
+        let mut breakers = Breakers::new(Clock::default(), true);
+        let moyasar = breakers.add("moyasar", RULES);
+        let refused = moyasar.acquire().map(|_| ()).unwrap_err();
+        assert!(matches!(refused, ClientError::Passive { client: "moyasar" }));
+        assert_eq!(refused.class(), "passive");
+        assert!(!refused.is_outage() && !refused.is_uncertain());
+    }
+}

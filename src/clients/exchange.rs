@@ -85,3 +85,46 @@ fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let date = DateTime::parse_from_rfc2822(value).ok()?;
     Some((date.with_timezone(&Utc) - now).to_std().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(value: &'static [u8]) -> Option<u64> {
+        let now = "2026-11-20T09:00:00Z".parse().unwrap();
+        let value = reqwest::header::HeaderValue::from_bytes(value).unwrap();
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, value)]);
+        retry_after(&headers, now).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds() {
+        assert_eq!(asked(b"0"), Some(0));
+        assert_eq!(asked(b" 120 "), Some(120));
+    }
+
+    #[test]
+    fn or_a_date() {
+        assert_eq!(asked(b"Fri, 20 Nov 2026 09:02:00 GMT"), Some(120));
+        assert_eq!(asked(b"Fri, 20 Nov 2026 08:59:59 GMT"), Some(0), "the past is now");
+    }
+
+    #[test]
+    fn and_otherwise_nothing() {
+        let nonsense: [&[u8]; 6] = [b"", b"soon", b"-1", b"1.5", b"99999999999999999999", b"\xff"];
+        for value in nonsense {
+            assert_eq!(asked(value), None);
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), DateTime::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn segments_are_appended_to_the_root_and_escaped() {
+        let under = |root: &str, segments: &[&str]| endpoint(&root.parse().unwrap(), segments);
+        let api = "https://api.moyasar.com/v1";
+        assert_eq!(under(api, &["a", "b"]).as_str(), "https://api.moyasar.com/v1/a/b");
+        assert_eq!(under(&format!("{api}/"), &["a"]).as_str(), "https://api.moyasar.com/v1/a");
+        assert_eq!(under("https://h", &["batch", ""]).as_str(), "https://h/batch/");
+        assert_eq!(under(api, &["a/b?c"]).as_str(), "https://api.moyasar.com/v1/a%2Fb%3Fc");
+    }
+}

@@ -15,6 +15,8 @@ pub mod moyasar;
 pub mod posthog;
 
 mod exchange;
+#[cfg(test)]
+mod stub;
 
 /// Why a call to an external service gave no usable answer. Carries nothing that the service said.
 #[derive(Debug, thiserror::Error)]
@@ -115,13 +117,15 @@ impl ClientError {
     }
 }
 
-/// The HTTP client every external call is made with: no redirects, our name, a deadline.
+/// The HTTP client every external call is made with: no redirects, our name, a deadline, and no
+/// proxy that a stray variable of the environment could put between us and a bank.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that builds clients")]
 pub fn http_client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .timeout(timeout)
         .connect_timeout(timeout.min(Duration::from_secs(3)))
         .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
         .user_agent(concat!("dealix-api/", env!("CARGO_PKG_VERSION")))
         .build()
 }

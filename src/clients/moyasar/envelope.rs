@@ -249,3 +249,6 @@ fn is_too_deep(json: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests;

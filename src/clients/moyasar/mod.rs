@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -91,7 +92,9 @@ impl Moyasar {
 
     /// Makes the invoice unpayable. Moyasar refuses it (400) for one that is canceled or expired.
     pub async fn cancel_invoice(&self, id: &str) -> Result<Invoice, ClientError> {
-        self.ask(self.request(Method::PUT, &["invoices", id, "cancel"])).await
+        let request = self.request(Method::PUT, &["invoices", id, "cancel"]);
+        // Said aloud, because some proxies refuse a PUT that does not say how long it is.
+        self.ask(request.header(CONTENT_LENGTH, 0)).await
     }
 
     /// The payment as it is now.
@@ -119,3 +122,6 @@ impl Moyasar {
         self.breaker.call(exchange).await
     }
 }
+
+#[cfg(test)]
+mod tests;

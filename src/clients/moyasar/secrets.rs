@@ -15,7 +15,10 @@ pub(crate) struct WebhookSecrets {
 impl WebhookSecrets {
     /// The configured ones.
     pub fn new(config: &MoyasarConfig) -> Self {
-        let secrets = [&config.webhook_secret, &config.webhook_secret_next];
+        Self::of([&config.webhook_secret, &config.webhook_secret_next])
+    }
+
+    fn of(secrets: [&Option<SecretString>; 2]) -> Self {
         Self { digests: secrets.into_iter().flatten().map(digest).collect() }
     }
 
@@ -31,4 +34,39 @@ impl WebhookSecrets {
 /// Digests have one length, so that comparing them says nothing about the secret's.
 fn digest(secret: &SecretString) -> [u8; 32] {
     Sha256::digest(secret.expose_secret()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(current: Option<&str>, next: Option<&str>) -> WebhookSecrets {
+        WebhookSecrets::of([&current.map(SecretString::from), &next.map(SecretString::from)])
+    }
+
+    #[test]
+    fn the_current_and_the_next_secret_are_recognised_and_nothing_else() {
+        let both = secrets(Some("current-secret"), Some("next-secret"));
+        for ours in ["current-secret", "next-secret"] {
+            assert!(both.recognises(&ours.into()));
+        }
+        for foreign in ["", "current-secre", "current-secret ", "Current-secret", "next-secre\0"] {
+            assert!(!both.recognises(&foreign.into()), "{foreign}");
+        }
+        let one = secrets(Some("current-secret"), None);
+        assert!(one.recognises(&"current-secret".into()));
+        assert!(!one.recognises(&"next-secret".into()));
+        assert!(secrets(None, Some("next-secret")).recognises(&"next-secret".into()));
+    }
+
+    #[test]
+    fn without_a_secret_nothing_is_recognised() {
+        assert!(!secrets(None, None).recognises(&"".into()));
+        assert!(!secrets(None, None).recognises(&"anything".into()));
+    }
+
+    #[test]
+    fn a_token_that_is_not_ascii_is_not_recognised() {
+        assert!(!secrets(Some("سر"), None).recognises(&"سر".into()));
+    }
 }

@@ -158,3 +158,186 @@ where
 {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn fixture(name: &str) -> String {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/moyasar");
+        fs::read_to_string(folder.join(name)).unwrap()
+    }
+
+    fn parse<T: DeserializeOwned>(name: &str) -> T {
+        serde_json::from_str(&fixture(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The payment in a webhook of that name.
+    fn event_payment(name: &str) -> Payment {
+        let mut event: Value = parse(&format!("{name}.json"));
+        serde_json::from_value(event["data"].take())
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn time(text: &str) -> Option<DateTime<Utc>> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn every_invoice_of_the_papers_is_read() {
+        for (name, status, payments) in [
+            ("api/invoice_created_201.json", "initiated", 0),
+            ("api/invoice_canceled_200.json", "canceled", 0),
+            ("api/invoice_paid_callback_post.json", "paid", 2),
+        ] {
+            let invoice: Invoice = parse(name);
+            assert_eq!(invoice.id, "62f746b4-84e6-4ceb-95bd-447e7184d454");
+            assert_eq!((invoice.status.as_str(), invoice.payments.len()), (status, payments));
+            assert_eq!((invoice.amount, invoice.currency.as_deref()), (Some(11_500), Some("SAR")));
+            assert_eq!(invoice.created_at, time("2026-11-18T09:40:00.011Z"));
+            assert_eq!(invoice.expired_at, time("2026-11-18T10:10:00Z"));
+            assert!(invoice.updated_at.is_some());
+            assert_eq!(invoice.metadata["order_id"], "ec7ac8ad-1b2b-406b-aae1-2c972399d29d");
+            assert_eq!(invoice.url.unwrap().path(), format!("/invoices/{}", invoice.id));
+            assert_eq!(invoice.payment_id, None);
+        }
+        let page: InvoicePage = parse("api/invoices_list_200.json");
+        assert_eq!(page.invoices.len(), 1);
+        assert!(page.invoices[0].payments.is_empty());
+        assert!(page.invoices[0].payment_id.is_some());
+    }
+
+    #[test]
+    fn every_payment_of_the_papers_is_read() {
+        // Name, status, amount, refunded, captured.
+        for (name, status, amount, refunded, captured) in [
+            ("payment_paid", "paid", 11_500, 0, 0),
+            ("payment_paid_live", "paid", 11_500, 0, 0),
+            ("payment_paid_applepay", "paid", 25_000, 0, 0),
+            ("payment_paid_stcpay", "paid", 11_500, 0, 0),
+            ("payment_paid_no_invoice", "paid", 11_500, 0, 0),
+            ("payment_paid_coupon", "paid", 9_775, 0, 0),
+            ("payment_paid_amount_mismatch", "paid", 100, 0, 0),
+            ("payment_failed", "failed", 11_500, 0, 0),
+            ("payment_faild_docs_spelling", "failed", 11_500, 0, 0),
+            ("payment_failed_3ds", "failed", 11_500, 0, 0),
+            ("payment_abandoned", "initiated", 11_500, 0, 0),
+            ("payment_expired_sadad", "expired", 11_500, 0, 0),
+            ("payment_authorized", "authorized", 50_000, 0, 0),
+            ("payment_captured", "captured", 50_000, 0, 50_000),
+            ("payment_voided", "voided", 50_000, 0, 0),
+            ("payment_refunded", "refunded", 11_500, 11_500, 0),
+        ] {
+            let payment = event_payment(name);
+            assert_eq!(payment.status, status, "{name}");
+            assert_eq!(payment.amount, Some(amount), "{name}");
+            assert_eq!(payment.refunded, Some(refunded), "{name}");
+            assert_eq!(payment.captured, Some(captured), "{name}");
+            let fee = if name == "payment_paid_live" { 288 } else { 0 };
+            assert_eq!(payment.fee, Some(fee), "{name}");
+            assert_eq!(payment.currency.as_deref(), Some("SAR"), "{name}");
+            assert!(payment.created_at.is_some() && payment.updated_at.is_some(), "{name}");
+            assert_eq!(payment.refunded_at.is_some(), refunded > 0, "{name}");
+            assert_eq!(payment.captured_at.is_some(), captured > 0, "{name}");
+            assert_eq!(payment.voided_at.is_some(), status == "voided", "{name}");
+        }
+        assert_eq!(event_payment("payment_refunded_partial").refunded, Some(4_000));
+        let captured = event_payment("payment_captured_partial").captured.unwrap();
+        assert!(0 < captured && captured < 50_000);
+        assert_eq!(event_payment("payment_verified").status, "verified");
+        assert_eq!(event_payment("payment_paid_no_invoice").invoice_id, None);
+        assert_eq!(event_payment("payment_paid_no_invoice").metadata, Value::Null);
+        assert_eq!(event_payment("payment_failed").message(), Some("INSUFFICIENT FUNDS"));
+        assert_eq!(event_payment("payment_abandoned").message(), None);
+        assert_eq!(
+            event_payment("payment_paid").invoice_id.as_deref(),
+            Some("62f746b4-84e6-4ceb-95bd-447e7184d454")
+        );
+        let list: Value = parse("api/payments_list_200.json");
+        let list: Vec<Payment> = serde_json::from_value(list["payments"].clone()).unwrap();
+        assert_eq!(list.len(), 2);
+    }
+
+    #[test]
+    fn an_error_body_is_no_object_of_theirs() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/moyasar/api");
+        let mut errors = 0;
+        for file in fs::read_dir(folder).unwrap() {
+            let file = file.unwrap().path();
+            if file.file_name().unwrap().to_string_lossy().starts_with("error_") {
+                let body = fs::read_to_string(file).unwrap();
+                assert!(serde_json::from_str::<Invoice>(&body).is_err());
+                assert!(serde_json::from_str::<Payment>(&body).is_err());
+                errors += 1;
+            }
+        }
+        assert_eq!(errors, 6);
+    }
+
+    #[test]
+    fn an_id_is_enough() {
+        let payment: Payment = serde_json::from_value(json!({ "id": "p" })).unwrap();
+        assert_eq!((payment.status.as_str(), payment.amount), ("", None));
+        assert_eq!((payment.metadata, payment.source), (Value::Null, Value::Null));
+        let invoice: Invoice = serde_json::from_value(json!({ "id": "i" })).unwrap();
+        assert_eq!((invoice.status.as_str(), invoice.payments.len()), ("", 0));
+    }
+
+    #[test]
+    fn what_has_another_shape_is_none_and_never_a_guess() {
+        let other = json!([{ "a": 1 }]);
+        let payment: Payment = serde_json::from_value(json!({
+            "id": "p", "status": other, "amount": 1.5, "currency": 7, "refunded": other,
+            "captured": "many", "fee": true, "invoice_id": 9, "created_at": "yesterday",
+            "updated_at": 1_700_000_000, "refunded_at": other, "captured_at": "", "voided_at": {},
+            "metadata": "text", "source": other, "splits": other, "unheard_of": other,
+        }))
+        .unwrap();
+        assert_eq!(payment.status, "");
+        let amounts = [payment.amount, payment.refunded, payment.captured, payment.fee];
+        assert_eq!(amounts, [None; 4]);
+        let times = [payment.created_at, payment.updated_at, payment.refunded_at];
+        assert_eq!(times, [None; 3]);
+        assert_eq!((payment.captured_at, payment.voided_at), (None, None));
+        assert_eq!((payment.currency, payment.invoice_id), (None, None));
+        assert_eq!(payment.metadata, "text");
+
+        let invoice: Invoice = serde_json::from_value(json!({
+            "id": "i", "status": null, "amount": "11500", "url": "not a url", "payments": null,
+            "expired_at": null, "payment_id": other,
+        }))
+        .unwrap();
+        assert_eq!(invoice.amount, Some(11_500), "an old fixture writes amounts as text");
+        assert_eq!((invoice.url, invoice.expired_at, invoice.payment_id), (None, None, None));
+        assert!(invoice.payments.is_empty());
+    }
+
+    #[test]
+    fn an_attempt_that_cannot_be_read_is_an_error_because_it_may_be_money() {
+        let invoice = json!({ "id": "i", "payments": [{ "status": "paid" }] });
+        assert!(serde_json::from_value::<Invoice>(invoice).is_err());
+        let invoice = json!({ "id": "i", "payments": "none" });
+        assert!(serde_json::from_value::<Invoice>(invoice).is_err());
+        assert!(serde_json::from_value::<InvoicePage>(json!({ "invoices": [{}] })).is_err());
+    }
+
+    #[test]
+    fn nothing_that_the_payer_typed_is_shown() {
+        let shown = format!("{:?}", event_payment("payment_paid"));
+        assert_eq!(
+            shown,
+            "Payment { id: \"b61e6ba5-3682-4dd6-b804-69b84b2d451c\", status: \"paid\", .. }"
+        );
+        let invoice: Invoice = parse("api/invoice_paid_callback_post.json");
+        let shown = format!("{invoice:?}");
+        assert_eq!(
+            shown,
+            "Invoice { id: \"62f746b4-84e6-4ceb-95bd-447e7184d454\", status: \"paid\", .. }"
+        );
+    }
+}
