@@ -12,7 +12,7 @@ use url::Url;
 
 /// Plays Moyasar, PostHog and Sentry on one port, for development and tests. No real money, no real data.
 ///
-/// Point the service at it with MOYASAR_BASE_URL=http://ADDR/v1, POSTHOG_HOST=http://ADDR and the printed SENTRY_DSN.
+/// Point the service's Moyasar base URL at `http://ADDR/v1`, its PostHog host at `http://ADDR`, and give it the printed DSN.
 #[derive(Parser)]
 #[command(name = "dealix-sandbox", version, after_help = AFTER_HELP)]
 struct Arguments {

@@ -17,7 +17,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{any, get, post, put};
 use reqwest::header::HeaderValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -54,6 +54,7 @@ fn api() -> Router<World> {
         .route("/v1/webhooks/available_events", get(webhooks::list_available_events))
         .route("/v1/webhooks/attempts", get(webhooks::list_webhook_attempts))
         .route("/v1/webhooks/attempts/{id}", get(webhooks::fetch_webhook_attempt))
+        .route("/v1/{*unknown}", any(async || ApiError::not_found()))
 }
 
 /// The `Authorization` headers of the two keys.
