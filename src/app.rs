@@ -10,7 +10,8 @@ use sqlx::PgPool;
 
 use crate::access::Access;
 use crate::clients::breakers::Breakers;
-use crate::clients::moyasar::{self, Mode, Moyasar, WebhookSecrets};
+use crate::clients::moyasar::secrets::WebhookSecrets;
+use crate::clients::moyasar::{self, Mode, Moyasar};
 use crate::clients::posthog::{self, Posthog};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, LlmConfig};

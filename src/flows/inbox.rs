@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::clients::moyasar::Mode;
 use crate::clients::moyasar::envelope::{Envelope, InvalidJson, Live};
-use crate::clients::moyasar::{Mode, WebhookSecrets};
+use crate::clients::moyasar::secrets::WebhookSecrets;
 use crate::clock::Clock;
 use crate::db;
 use crate::db::reviews::NewReview;
