@@ -3,6 +3,7 @@
 //! Reads no header and writes no answer: `http::auth` does, and `commands` issues tokens.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,19 @@ impl Scope {
     /// Whether a caller of this scope may enter where `needed` is asked for.
     pub fn allows(self, needed: Self) -> bool {
         self == needed || self == Self::Admin
+    }
+}
+
+/// The text names no scope.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a scope is one of service, admin:read and admin")]
+pub struct NoScope;
+
+impl FromStr for Scope {
+    type Err = NoScope;
+
+    fn from_str(text: &str) -> Result<Self, NoScope> {
+        Self::ALL.into_iter().find(|scope| scope.name() == text).ok_or(NoScope)
     }
 }
 
@@ -273,7 +287,16 @@ mod tests {
             for needed in Scope::ALL {
                 assert_eq!(held.allows(needed), held == Scope::Admin || held == needed);
             }
+            assert_eq!(held.name().parse(), Ok(held));
         }
+    }
+
+    #[test]
+    fn a_scope_is_written_in_a_token_as_it_is_named() {
+        for scope in Scope::ALL {
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.name());
+        }
+        assert_eq!("root".parse::<Scope>(), Err(NoScope));
     }
 
     #[test]

@@ -196,6 +196,28 @@ impl App {
     }
 }
 
+#[cfg(test)]
+impl AppState {
+    /// The parts, wired to stores that are not there, for tests of how we are asked.
+    pub(crate) fn without_stores(variables: &[(&str, &str)]) -> Self {
+        let url = "postgres://127.0.0.1:1/none";
+        let own = [
+            ("APP_ENV", "test"),
+            ("DATABASE_URL", url),
+            ("REDIS_URL", "redis://127.0.0.1:1"),
+            ("JWT_SECRET_KEY", "a-secret-for-tests-0123456789abcdef"),
+            ("ADMIN_API_KEYS", "admin-key-for-tests-0123456789abcdef"),
+        ];
+        let variables = own.iter().chain(variables);
+        let environment =
+            variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let sources = crate::config::Sources { environment, ..crate::config::Sources::default() };
+        let config = crate::config::load(&sources).unwrap().config;
+        let db = PgPool::connect_lazy(url).unwrap();
+        App::build(&config, db, Tasks::default(), Overrides::default()).unwrap().state
+    }
+}
+
 /// What the HTTP side needs to know of the configuration.
 fn http_settings(config: &Config, clock: &Clock) -> anyhow::Result<http::Settings> {
     let origins = config.http.cors_origins.iter();

@@ -76,7 +76,7 @@ struct Health {
     #[schema(examples(86_400))]
     uptime_s: u64,
     /// Language-model providers that have a key.
-    #[schema(value_type = Vec<String>, examples(json!(["groq"])))]
+    #[schema(value_type = Vec<String>, example = json!(["groq"]))]
     providers: Arc<[String]>,
 }
 

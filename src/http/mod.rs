@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
@@ -24,6 +25,8 @@ mod problems;
 mod public;
 pub mod server;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 
 pub use docs::openapi;
@@ -47,15 +50,20 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(docs::routes())
 }
 
-/// The whole service: every route inside its guard, CORS, and the edge.
+/// The whole service.
 pub(crate) fn router(state: AppState) -> Front {
+    let (router, _) = routes().split_for_parts();
+    dress(router, state)
+}
+
+/// Puts every route inside its guard, CORS, and the edge.
+fn dress(router: Router<AppState>, state: AppState) -> Front {
     let settings = Arc::clone(&state.http);
     let layers = (
         EdgeLayer::new(Arc::clone(&settings)),
         cors(&settings),
         GuardLayer::new(settings.request_timeout),
     );
-    let (router, _) = routes().split_for_parts();
     let router = router.fallback(async || Problem::RouteNotFound).layer(layers);
     Front::new(router.with_state(state))
 }

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::db;
 use crate::http::edge::RequestContext;
 use crate::http::language::Language;
 use crate::http::problems::{Code, FieldError, LocalFieldError};
@@ -203,7 +204,7 @@ impl Problem {
             status: code.status().as_u16(),
             detail: self.detail(language).into_owned(),
             instance: context.path().to_owned(),
-            code: code.name().into(),
+            code,
             request_id: context.request_id().to_owned(),
             retryable: code.is_retryable(),
             errors: self.errors(language),
@@ -244,9 +245,7 @@ pub struct ProblemBody {
     /// The path that was asked for.
     #[schema(examples("/api/v1/pricing/checkout"))]
     instance: String,
-    /// The kind of failure, for programs; never renamed.
-    #[schema(value_type = String, pattern = "^[a-z]+(-[a-z]+)*$", examples("invalid-request"))]
-    code: Cow<'static, str>,
+    code: Code,
     /// Quote it when you ask us for help.
     #[schema(examples("019b7e3c-5a10-7c3e-9d6f-0a1b2c3d4e5f"))]
     request_id: String,
@@ -260,24 +259,12 @@ pub struct ProblemBody {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        if is_storage_away(&error) {
-            tracing::warn!(error = %error, "Postgres did not serve a request: {error}");
+        if db::is_outage(&error) {
+            tracing::warn!(%error, "Postgres did not serve a request: {error}");
             return Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER };
         }
         Self::Internal(error.into())
     }
-}
-
-/// Whether waiting may help: nothing is wrong with the statement, the database is not there.
-fn is_storage_away(error: &sqlx::Error) -> bool {
-    use sqlx::Error::{Io, PoolClosed, PoolTimedOut, WorkerCrashed};
-    if let Some(error) = error.as_database_error() {
-        // Connection exceptions, out of resources, stopped by an operator or not yet started, lost
-        // elections over locks, and our own limit on waiting for one.
-        let code = error.code().unwrap_or_default();
-        return matches!(code.get(..2), Some("08" | "40" | "53" | "57")) || code == "55P03";
-    }
-    matches!(error, PoolTimedOut | PoolClosed | Io(_) | WorkerCrashed)
 }
 
 #[cfg(test)]
@@ -286,15 +273,8 @@ mod tests {
 
     #[test]
     fn a_store_that_is_away_is_told_from_a_statement_that_is_wrong() {
-        let away = [
-            sqlx::Error::PoolTimedOut,
-            sqlx::Error::PoolClosed,
-            sqlx::Error::WorkerCrashed,
-            sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into()),
-        ];
-        for error in away {
-            assert!(matches!(Problem::from(error), Problem::StorageUnavailable { .. }));
-        }
+        let problem = Problem::from(sqlx::Error::PoolTimedOut);
+        assert!(matches!(problem, Problem::StorageUnavailable { .. }));
         assert!(matches!(Problem::from(sqlx::Error::RowNotFound), Problem::Internal(_)));
     }
 

@@ -3,9 +3,11 @@
 
 #![expect(clippy::disallowed_types, reason = "this is the one place that wraps axum's extractors")]
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -91,12 +93,19 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         if parts.uri.path().contains("%00") {
-            return Err(wrong_parameter(parts, state, Fault::ContainsNul).await);
+            return Err(wrong_parameter(first_parameter(parts, state).await, Fault::ContainsNul));
         }
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
-            Err(PathRejection::FailedToDeserializePathParams(_)) => {
-                Err(wrong_parameter(parts, state, Fault::InvalidValue).await)
+            Err(PathRejection::FailedToDeserializePathParams(failure)) => {
+                let name = match failure.into_kind() {
+                    ErrorKind::InvalidUtf8InPathParam { key }
+                    | ErrorKind::ParseErrorAtKey { key, .. }
+                    | ErrorKind::DeserializeError { key, .. } => key,
+                    // A path of one parameter, parsed without its name.
+                    _ => first_parameter(parts, state).await,
+                };
+                Err(wrong_parameter(name, Fault::InvalidValue))
             }
             Err(rejection) => Err(Problem::Internal(rejection.into())),
         }
@@ -113,11 +122,9 @@ where
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         if query.contains("%00") {
-            let names = query.split('&').filter(|pair| pair.contains("%00"));
-            let names = names.map(|pair| pair.split('=').next().unwrap_or_default());
-            let error =
-                |name| FieldError { pointer: format!("/{name}").into(), fault: Fault::ContainsNul };
-            return Err(Problem::InvalidRequest(names.map(error).collect()));
+            let pair = query.split('&').find(|pair| pair.contains("%00")).unwrap_or_default();
+            let name = pair.split('=').next().unwrap_or_default();
+            return Err(wrong_parameter(name, Fault::ContainsNul));
         }
         let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
         serde_path_to_error::deserialize(pairs)
@@ -126,10 +133,13 @@ where
     }
 }
 
-/// A parameter of the path that makes no sense; paths rarely have two, so the first one is named.
-async fn wrong_parameter<S: Send + Sync>(parts: &mut Parts, state: &S, fault: Fault) -> Problem {
+async fn first_parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> String {
     let parameters = RawPathParams::from_request_parts(parts, state).await.ok();
-    let name = parameters.as_ref().and_then(|all| all.iter().next()).map_or("", |(name, _)| name);
+    let first = parameters.as_ref().and_then(|all| all.iter().next());
+    first.map_or_else(String::new, |(name, _)| name.to_owned())
+}
+
+fn wrong_parameter(name: impl Display, fault: Fault) -> Problem {
     Problem::InvalidRequest(vec![FieldError { pointer: format!("/{name}").into(), fault }])
 }
 
@@ -157,6 +167,11 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     if look.has_nul {
         let document = serde_json::from_str(text).map_err(|_| Problem::InvalidJson)?;
         return Err(Problem::InvalidRequest(faults::nuls(&document)));
+    }
+    if !text.trim_start().starts_with('{') && is_well_formed(text) {
+        // serde would take an array for an object, its items for the fields.
+        let error = FieldError { pointer: "".into(), fault: Fault::WrongType };
+        return Err(Problem::InvalidRequest(vec![error]));
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let parsed = serde_path_to_error::deserialize(&mut json);

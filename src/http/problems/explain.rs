@@ -29,8 +29,7 @@ struct Explanation {
     #[serde(rename = "type")]
     #[schema(examples("https://api.dealix.me/problems/plan-not-found"))]
     kind: String,
-    #[schema(examples("plan-not-found"))]
-    code: &'static str,
+    code: Code,
     /// The HTTP status it always has.
     #[schema(examples(404))]
     status: u16,
@@ -74,7 +73,7 @@ async fn explain_problem(
     let texts = code.texts(language);
     let problem = Explanation {
         kind: code.url(),
-        code: code.name(),
+        code,
         status: code.status().as_u16(),
         title: texts.title,
         detail: texts.detail,

@@ -2,6 +2,8 @@
 //! each to whoever follows the link in an answer.
 
 use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 mod explain;
 mod fields;
@@ -13,10 +15,12 @@ pub use fields::{Fault, FieldError, Fields, LocalFieldError};
 /// Declares every kind with its name and its contract in one row, so that none can be forgotten in
 /// [`Code::ALL`].
 macro_rules! codes {
-    ($($(#[$doc:meta])* $code:ident = $name:literal, $status:ident, $retry:ident;)*) => {
-        /// A kind of failure, as clients know it.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum Code { $($(#[$doc])* $code,)* }
+    ($($code:ident = $name:literal, $status:ident, $retry:ident;)*) => {
+        /// A kind of failure, for programs; never renamed.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+        #[serde(rename_all = "kebab-case")]
+        #[schema(as = ProblemCode)]
+        pub enum Code { $($code,)* }
 
         impl Code {
             /// Every kind there is.

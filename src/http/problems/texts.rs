@@ -210,6 +210,7 @@ mod tests {
                 name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-'),
                 "{name}"
             );
+            assert_eq!(serde_json::to_value(code).unwrap(), name);
             assert_eq!(Code::ALL.iter().position(|other| other.name() == name), Some(position));
             assert!(code.status().is_client_error() || code.status().is_server_error());
             let (english, arabic) = (code.texts(Language::English), code.texts(Language::Arabic));
