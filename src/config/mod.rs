@@ -1,7 +1,8 @@
 //! Settings: what the process needs to know before it starts, one struct per concern.
 //!
-//! [`load`] reads them (files, `.env`, environment, credentials), [`variables`] is the one table of
-//! environment names, [`check`] decides whether they may be used.
+//! [`variables`] is the one table of environment names, [`kinds`] how their text is understood,
+//! [`Sources`] where it comes from; [`inspect`] puts the layers together and tells everything that
+//! is wrong with them, [`load`] answers settings that may be used, [`reference`] documents them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,13 +10,24 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
+pub mod kinds;
+pub mod reference;
 pub mod variables;
 
 mod check;
+mod fields;
+mod layers;
+mod limits;
 mod load;
+mod secrets;
+mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use check::Problem as ConfigProblem;
-pub use load::{Loaded, Sources, load};
+pub use layers::{Origin, Setting};
+pub use load::{Inspection, Loaded, inspect, load};
+pub use sources::Sources;
 
 /// Everything the process needs to know before it starts.
 #[derive(Clone, Debug, Deserialize)]
@@ -68,6 +80,17 @@ pub enum Environment {
 }
 
 impl Environment {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Development, Self::Test, Self::Staging, Self::Production];
+
+    /// Whether settings that a laptop may lack or make up must be given, and given well.
+    pub const fn is_strict(self) -> bool {
+        match self {
+            Self::Development | Self::Test => false,
+            Self::Staging | Self::Production => true,
+        }
+    }
+
     /// The name in `APP_ENV`, in file names and in answers.
     pub const fn name(self) -> &'static str {
         match self {
@@ -94,7 +117,7 @@ pub struct AppConfig {
     /// What is logged, in `tracing` filter syntax.
     pub log_level: String,
     /// Where `/metrics` is served without a key; empty switches it off.
-    #[serde(deserialize_with = "load::empty_as_none")]
+    #[serde(deserialize_with = "fields::empty_as_none")]
     pub metrics_addr: Option<SocketAddr>,
 }
 
@@ -117,10 +140,10 @@ pub struct HttpConfig {
     /// How long the whole shutdown may take.
     pub shutdown_secs: u64,
     /// Origins that browsers may call us from.
-    #[serde(deserialize_with = "load::comma_separated")]
+    #[serde(deserialize_with = "fields::comma_separated")]
     pub cors_origins: Vec<String>,
     /// Peers whose `X-Forwarded-For` is believed.
-    #[serde(deserialize_with = "load::comma_separated")]
+    #[serde(deserialize_with = "fields::comma_separated")]
     pub trusted_proxies: Vec<IpAddr>,
 }
 
@@ -149,18 +172,18 @@ pub struct AuthConfig {
     /// Signs and verifies our JWTs.
     pub jwt_secret_key: SecretString,
     /// The other valid key while the first is being replaced.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub jwt_secret_key_next: Option<SecretString>,
     /// Must be `HS256`.
     pub jwt_algorithm: String,
     /// Keys of scope `service`.
-    #[serde(deserialize_with = "load::secret_list")]
+    #[serde(deserialize_with = "fields::secret_list")]
     pub api_keys: Vec<SecretString>,
     /// Keys of scope `admin:read`.
-    #[serde(deserialize_with = "load::secret_list")]
+    #[serde(deserialize_with = "fields::secret_list")]
     pub admin_read_api_keys: Vec<SecretString>,
     /// Keys of scope `admin`.
-    #[serde(deserialize_with = "load::secret_list")]
+    #[serde(deserialize_with = "fields::secret_list")]
     pub admin_api_keys: Vec<SecretString>,
 }
 
@@ -195,16 +218,16 @@ pub struct MoyasarConfig {
     /// Root of the API, version included.
     pub base_url: Url,
     /// API key, sent as the Basic-auth user name; without one nothing can be sold.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub secret_key: Option<SecretString>,
     /// Key for browsers.
-    #[serde(deserialize_with = "load::empty_as_none")]
+    #[serde(deserialize_with = "fields::empty_as_none")]
     pub publishable_key: Option<String>,
     /// Shared secret that Moyasar repeats in every webhook body; without one every webhook is refused.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub webhook_secret: Option<SecretString>,
     /// The other valid secret while the first is being replaced.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub webhook_secret_next: Option<SecretString>,
     /// How long one call may take.
     pub timeout_secs: u64,
@@ -219,7 +242,7 @@ pub struct PosthogConfig {
     /// Root of the ingestion API.
     pub host: Url,
     /// Project key; without one events are kept as skipped.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub api_key: Option<SecretString>,
     /// Whether events are sent at all.
     pub enabled: bool,
@@ -236,7 +259,7 @@ pub struct PosthogConfig {
 #[serde(deny_unknown_fields)]
 pub struct SentryConfig {
     /// Where reports go; without one none are sent.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub dsn: Option<SecretString>,
     /// Share of requests that are traced, 0 to 1.
     pub traces_sample_rate: f32,
@@ -247,7 +270,7 @@ pub struct SentryConfig {
 #[serde(deny_unknown_fields)]
 pub struct LlmConfig {
     /// The chain, first choice first.
-    #[serde(deserialize_with = "load::comma_separated")]
+    #[serde(deserialize_with = "fields::comma_separated")]
     pub provider_priority: Vec<String>,
     /// How long a whole answer may take.
     pub timeout_secs: u64,
@@ -268,7 +291,7 @@ pub struct LlmConfig {
 #[serde(deny_unknown_fields)]
 pub struct LlmProviderConfig {
     /// A pool of keys; without one the provider is not called.
-    #[serde(deserialize_with = "load::secret_list")]
+    #[serde(deserialize_with = "fields::secret_list")]
     pub api_key: Vec<SecretString>,
     /// Root of the API.
     pub base_url: Url,
@@ -315,21 +338,21 @@ pub struct DlqConfig {
 #[serde(deny_unknown_fields)]
 pub struct OutboundConfig {
     /// WhatsApp gateway account.
-    #[serde(deserialize_with = "load::empty_as_none")]
+    #[serde(deserialize_with = "fields::empty_as_none")]
     pub ultramsg_instance_id: Option<String>,
     /// WhatsApp gateway token.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub ultramsg_token: Option<SecretString>,
     /// Mail server.
-    #[serde(deserialize_with = "load::empty_as_none")]
+    #[serde(deserialize_with = "fields::empty_as_none")]
     pub smtp_host: Option<String>,
     /// Port of the mail server.
     pub smtp_port: u16,
     /// Mail account.
-    #[serde(deserialize_with = "load::empty_as_none")]
+    #[serde(deserialize_with = "fields::empty_as_none")]
     pub smtp_user: Option<String>,
     /// Password of the mail account.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub smtp_password: Option<SecretString>,
 }
 
@@ -338,10 +361,10 @@ pub struct OutboundConfig {
 #[serde(deny_unknown_fields)]
 pub struct AlertsConfig {
     /// Where alerts are posted; the URL itself is a secret.
-    #[serde(deserialize_with = "load::empty_as_no_secret")]
+    #[serde(deserialize_with = "fields::empty_as_no_secret")]
     pub webhook_url: Option<SecretString>,
     /// Where alerts are mailed.
-    #[serde(deserialize_with = "load::empty_as_none")]
+    #[serde(deserialize_with = "fields::empty_as_none")]
     pub email: Option<String>,
 }
 

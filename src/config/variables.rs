@@ -1,32 +1,13 @@
 //! The one table of environment names: it drives the reading, `.env.example` and the documentation.
 
-/// How the text of a variable is understood.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Any text.
-    Text,
-    /// A text nobody may see.
-    Secret,
-    /// Several texts nobody may see, separated by commas.
-    SecretList,
-    /// Several texts, separated by commas.
-    List,
-    /// A whole number.
-    Integer,
-    /// A decimal number.
-    Number,
-    /// `true`, `false`, `1`, `0`, `yes`, `no`, `on` or `off`.
-    Switch,
-    /// An absolute URL.
-    Url,
-}
+use super::kinds::Kind;
 
 /// One environment variable and the setting it fills.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
     /// The name in the environment, in `.env` and in the credentials folder.
     pub name: &'static str,
-    /// Older names that still work; the first one set wins.
+    /// Older names that still work: the first one set wins; those of a list are its parts, in order.
     pub older: &'static [&'static str],
     /// The setting, as a path into [`super::Config`].
     pub key: &'static str,
@@ -60,41 +41,44 @@ const fn renamed(older: &'static [&'static str], variable: Variable) -> Variable
     Variable { older, ..variable }
 }
 
-use Kind::{Integer, List, Number, Secret, SecretList, Switch, Text, Url};
+use Kind::{
+    Address, Addresses, AppEnv, Decimal, Integer, List, Listener, LogFilter, Origins, PostgresUrl,
+    PublishableKey, RedisUrl, Secret, SecretList, SecretUrl, SentryDsn, Share, Switch, Text, Url,
+};
 
 /// Every variable that the service reads, in the order of `.env.example`.
 #[rustfmt::skip]
 pub const VARIABLES: &[Variable] = &[
-    renamed(&["ENVIRONMENT"], optional("APP_ENV", "app.env", Text, "development, test, staging or production; a release build has no default.")),
-    optional("APP_HOST", "app.host", Text, "Address of the public listener."),
+    renamed(&["ENVIRONMENT"], optional("APP_ENV", "app.env", AppEnv, "development, test, staging or production; a release build has no default.")),
+    optional("APP_HOST", "app.host", Address, "Address of the public listener."),
     renamed(&["PORT"], optional("APP_PORT", "app.port", Integer, "Port of the public listener.")),
     optional("APP_URL", "app.url", Url, "Root of our public URLs, as customers and Moyasar see it."),
-    optional("APP_LOG_LEVEL", "app.log_level", Text, "What is logged: error, warn, info, debug, trace or a tracing filter."),
-    optional("METRICS_ADDR", "app.metrics_addr", Text, "Where /metrics is served without a key; empty switches it off."),
-    required("DATABASE_URL", "database.url", Secret, "The Postgres database; the role should not be a superuser."),
+    optional("APP_LOG_LEVEL", "app.log_level", LogFilter, "What is logged: error, warn, info, debug, trace or a tracing filter."),
+    optional("METRICS_ADDR", "app.metrics_addr", Listener, "Where /metrics is served without a key; empty switches it off."),
+    required("DATABASE_URL", "database.url", PostgresUrl, "The Postgres database; the role should not be a superuser."),
     optional("DATABASE_MAX_CONNECTIONS", "database.max_connections", Integer, "Size of the connection pool."),
-    required("REDIS_URL", "redis.url", Secret, "The Redis instance; AOF with appendfsync always, maxmemory-policy noeviction."),
+    required("REDIS_URL", "redis.url", RedisUrl, "The Redis instance; AOF with appendfsync always, maxmemory-policy noeviction."),
     required("JWT_SECRET_KEY", "auth.jwt_secret_key", Secret, "Signs and verifies our JWTs; at least 32 random bytes."),
     optional("JWT_SECRET_KEY_NEXT", "auth.jwt_secret_key_next", Secret, "The other valid JWT key during a rotation."),
     optional("JWT_ALGORITHM", "auth.jwt_algorithm", Text, "HS256; anything else stops the start."),
     optional("API_KEYS", "auth.api_keys", SecretList, "Keys of scope service, comma separated."),
     optional("ADMIN_READ_API_KEYS", "auth.admin_read_api_keys", SecretList, "Keys of scope admin:read, comma separated."),
     required("ADMIN_API_KEYS", "auth.admin_api_keys", SecretList, "Keys of scope admin, comma separated."),
-    optional("CORS_ORIGINS", "http.cors_origins", List, "Origins that browsers may call us from."),
-    optional("TRUSTED_PROXIES", "http.trusted_proxies", List, "Peers whose X-Forwarded-For is believed."),
+    optional("CORS_ORIGINS", "http.cors_origins", Origins, "Origins that browsers may call us from."),
+    optional("TRUSTED_PROXIES", "http.trusted_proxies", Addresses, "Peers whose X-Forwarded-For is believed."),
     required("MOYASAR_SECRET_KEY", "moyasar.secret_key", Secret, "API key at Moyasar; sk_live_ takes real money."),
-    optional("MOYASAR_PUBLISHABLE_KEY", "moyasar.publishable_key", Text, "Key for browsers."),
+    optional("MOYASAR_PUBLISHABLE_KEY", "moyasar.publishable_key", PublishableKey, "Key for browsers."),
     required("MOYASAR_WEBHOOK_SECRET", "moyasar.webhook_secret", Secret, "Shared secret that Moyasar repeats in every webhook body."),
     optional("MOYASAR_WEBHOOK_SECRET_NEXT", "moyasar.webhook_secret_next", Secret, "The other valid webhook secret during a rotation."),
     optional("MOYASAR_BASE_URL", "moyasar.base_url", Url, "Root of Moyasar's API."),
     optional("POSTHOG_API_KEY", "posthog.api_key", Secret, "PostHog project key; without one events are kept as skipped."),
     optional("POSTHOG_HOST", "posthog.host", Url, "Root of PostHog's ingestion API."),
     optional("POSTHOG_ENABLED", "posthog.enabled", Switch, "Whether funnel events are sent."),
-    optional("SENTRY_DSN", "sentry.dsn", Secret, "Where error reports go; without one none are sent."),
-    optional("SENTRY_TRACES_SAMPLE_RATE", "sentry.traces_sample_rate", Number, "Share of requests that are traced, 0 to 1."),
-    optional("LLM_PROVIDER_PRIORITY", "llm.provider_priority", List, "The whole chain of providers, first choice first."),
+    optional("SENTRY_DSN", "sentry.dsn", SentryDsn, "Where error reports go; without one none are sent."),
+    optional("SENTRY_TRACES_SAMPLE_RATE", "sentry.traces_sample_rate", Share, "Share of requests that are traced, 0 to 1."),
+    renamed(&["LLM_PRIMARY_PROVIDER", "LLM_FALLBACK_PROVIDER"], optional("LLM_PROVIDER_PRIORITY", "llm.provider_priority", List, "The whole chain of providers, first choice first.")),
     optional("LLM_TIMEOUT", "llm.timeout_secs", Integer, "Seconds a whole answer may take."),
-    optional("LLM_DAILY_BUDGET_USD", "llm.daily_budget_usd", Text, "What may be spent in a day, in US dollars."),
+    optional("LLM_DAILY_BUDGET_USD", "llm.daily_budget_usd", Decimal, "What may be spent in a day, in US dollars."),
     optional("GROQ_API_KEY", "llm.groq.api_key", SecretList, "Pool of Groq keys, comma separated."),
     optional("GROQ_BASE_URL", "llm.groq.base_url", Url, "Root of Groq's API."),
     optional("GROQ_MODEL", "llm.groq.model", Text, "Model asked for at Groq."),
@@ -115,7 +99,7 @@ pub const VARIABLES: &[Variable] = &[
     optional("SMTP_PORT", "outbound.smtp_port", Integer, "Port of the mail server."),
     optional("SMTP_USER", "outbound.smtp_user", Text, "Mail account."),
     optional("SMTP_PASSWORD", "outbound.smtp_password", Secret, "Password of the mail account."),
-    optional("ALERT_WEBHOOK_URL", "alerts.webhook_url", Secret, "Where alerts are posted."),
+    optional("ALERT_WEBHOOK_URL", "alerts.webhook_url", SecretUrl, "Where alerts are posted."),
     optional("ALERT_EMAIL", "alerts.email", Text, "Where alerts are mailed."),
     optional("NEW_QUEUE_ENABLED", "flags.new_queue_enabled", Switch, "false processes webhooks inside the request."),
     optional("SECURITY_HEADERS_ENABLED", "flags.security_headers_enabled", Switch, "Security headers on every answer."),
@@ -123,3 +107,8 @@ pub const VARIABLES: &[Variable] = &[
     optional("WEBHOOK_VERIFY_ALL", "flags.webhook_verify_all", Switch, "Webhooks are verified; production refuses false."),
     optional("ABUSE_GUARDS_ENABLED", "flags.abuse_guards_enabled", Switch, "Guards against abuse of public forms."),
 ];
+
+/// The variable that fills this setting, if one does.
+pub fn of_key(key: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.key == key)
+}
