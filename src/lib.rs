@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod config;
+mod migrations;
 
 mod access;
 pub mod clock;

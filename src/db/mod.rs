@@ -9,7 +9,9 @@ pub mod demo_requests;
 pub mod invoices;
 pub mod outbox;
 pub mod payments;
+pub mod pool;
 pub mod reviews;
+pub mod role;
 pub mod subscriptions;
 pub mod webhook_events;
 

@@ -1,0 +1,86 @@
+//! The connections to Postgres: how they are opened, tested and thrown away. No SQL.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{Connection, PgPool};
+
+use crate::config::DatabaseConfig;
+
+/// How long a request waits for a connection; a webhook must be answered within two of these.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to show that it lives.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A connection that rested longer is asked whether it lives before it is lent: after a restart of
+/// Postgres all of them are dead, and no request should be the one to find out.
+const TRUSTED_REST: Duration = Duration::from_secs(1);
+
+/// A pool that connects when it is first used, so that the service starts without Postgres.
+pub fn open(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    let session = connect_options(config)?.options([
+        ("statement_timeout", "10s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // It has no deadline of its own; the ones below do.
+        .test_before_acquire(false)
+        .before_acquire(|connection, rest| {
+            Box::pin(async move {
+                if rest.idle_for > TRUSTED_REST {
+                    ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        // Without a deadline here a frozen Postgres fills the pool with connections that are
+        // neither lent nor free, for good.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                ping(connection).await?;
+                Ok(true)
+            })
+        });
+    Ok(pool.connect_lazy_with(session))
+}
+
+/// Where Postgres is and who we are there.
+pub fn connect_options(config: &DatabaseConfig) -> anyhow::Result<PgConnectOptions> {
+    let options: PgConnectOptions =
+        config.url.expose_secret().parse().context("DATABASE_URL is no Postgres URL")?;
+    Ok(options.application_name("dealix-api"))
+}
+
+/// An error makes the pool drop the connection without saying goodbye, which could hang as well.
+async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {
+    match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(port: u16) -> DatabaseConfig {
+        let url = format!("postgres://dealix@127.0.0.1:{port}/dealix").into();
+        DatabaseConfig { url, max_connections: 2 }
+    }
+
+    #[tokio::test]
+    async fn a_pool_opens_without_postgres_and_fails_within_its_deadline() {
+        // A listener that accepts and never answers: a frozen Postgres.
+        let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = open(&config(frozen.local_addr().unwrap().port())).unwrap();
+        let began = tokio::time::Instant::now();
+        assert!(matches!(pool.acquire().await, Err(sqlx::Error::PoolTimedOut)));
+        assert!(began.elapsed() < Duration::from_millis(1_500));
+    }
+}
