@@ -7,6 +7,8 @@ use anyhow::Context;
 use axum::extract::FromRef;
 use chrono::TimeDelta;
 use sqlx::PgPool;
+use tokio::net::TcpListener;
+use utoipa::openapi::OpenApi;
 
 use crate::access::Access;
 use crate::clients::breakers::Breakers;
@@ -23,6 +25,7 @@ use crate::flows::inbox::Inbox;
 use crate::flows::settle_event::SettleEvents;
 use crate::flows::show_checkout::ShowCheckout;
 use crate::flows::start_checkout::StartCheckout;
+use crate::http::server::{self, Limits};
 use crate::http::{self, PriceList};
 use crate::jobs::Step;
 use crate::jobs::deliver_events::DeliverEventsJob;
@@ -64,6 +67,8 @@ pub struct Overrides {
 #[derive(Clone)]
 pub struct App {
     state: AppState,
+    requests: Tasks,
+    limits: Limits,
     /// None without a key at the payment provider: there is nothing to settle.
     settle_events: Option<SettleEventsJob>,
     /// None where analytics is switched off: there is nothing to send.
@@ -79,6 +84,7 @@ impl App {
         overrides: Overrides,
     ) -> anyhow::Result<Self> {
         let Overrides { clock, is_passive, .. } = overrides;
+        let requests = tasks.child();
         let (wake, lease) = (Wake::default(), TimeDelta::seconds(config.jobs.lease_secs.into()));
         let tick = Duration::from_millis(config.jobs.tick_ms);
         let catalogue = Arc::new(Catalogue::parse(CATALOGUE).context("config/plans.toml")?);
@@ -160,12 +166,28 @@ impl App {
             heal_checkout,
             inbox,
         };
-        Ok(Self { state, settle_events, deliver_events })
+        let limits = Limits {
+            header_timeout: Duration::from_secs(config.http.header_timeout_secs),
+            max_connections: config.http.max_connections,
+            drain: Duration::from_secs(config.http.drain_secs),
+        };
+        Ok(Self { state, requests, limits, settle_events, deliver_events })
     }
 
     /// The HTTP side.
     pub fn router(&self) -> http::Front {
         http::router(self.state.clone())
+    }
+
+    /// Answers who connects to `listener`, until [`Self::requests`] are told to stop.
+    pub fn serve(&self, listener: TcpListener) {
+        let (service, limits, tasks) = (self.router(), self.limits, self.requests.clone());
+        self.requests.start("http", |stop| server::serve(listener, service, limits, tasks, stop));
+    }
+
+    /// The connections and whoever accepts them. They stop before the jobs, or with them.
+    pub fn requests(&self) -> &Tasks {
+        &self.requests
     }
 
     /// Starts the background side.
@@ -194,6 +216,11 @@ impl App {
             }
         }
     }
+}
+
+/// The document of every route.
+pub fn openapi() -> OpenApi {
+    http::openapi()
 }
 
 #[cfg(test)]

@@ -19,6 +19,13 @@ pub struct Tasks {
 }
 
 impl Tasks {
+    /// Tasks that stop with these, or earlier: requests before the jobs that they may need.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let tracker = TaskTracker::new();
+        Self { tracker, stop: self.stop.child_token(), broken: Arc::clone(&self.broken) }
+    }
+
     /// Starts a loop that must live as long as the process, handing it the token that is cancelled
     /// when the process should stop. A loop that dies earlier takes the process down, loudly.
     pub fn start<F>(&self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
@@ -130,6 +137,19 @@ mod tests {
         has_ended.await.unwrap();
         assert_eq!(tasks.finish(async { 7 }).await, Ok(7));
         assert_eq!(tasks.finish(async { panic!("no luck") }).await, Err::<(), _>("no luck".into()));
+    }
+
+    #[tokio::test]
+    async fn requests_stop_before_the_jobs_and_never_after_them() {
+        let jobs = Tasks::default();
+        let requests = jobs.child();
+        assert!(requests.stop(Duration::from_secs(5)).await);
+        assert!(!jobs.stopping().is_cancelled());
+
+        let requests = jobs.child();
+        jobs.start("fragile", async |_| panic!("out of luck"));
+        requests.stopping().cancelled().await;
+        assert!(requests.is_broken());
     }
 
     #[tokio::test]

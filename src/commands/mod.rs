@@ -1,1 +1,146 @@
-//! How an operator asks: the command line.
+//! How an operator asks: the command line. One file per command; nothing else prints.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigProblem, Loaded, Sources, load};
+
+mod check_config;
+mod healthcheck;
+mod migrate;
+mod openapi;
+mod output;
+mod serve;
+mod token;
+
+pub use output::Output;
+
+/// Sells Dealix: checkout, payments, dead letters and circuit breakers in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "dealix-api", version = VERSION, after_long_help = EXAMPLES)]
+pub struct Cli {
+    /// Print JSON, for machines.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("DEALIX_COMMIT"), ")");
+
+const EXAMPLES: &str = "\
+Examples:
+  dealix-api check-config           what is in force, and everything that is wrong with it
+  dealix-api migrate up             bring the database to what this binary needs
+  dealix-api                        the same as `dealix-api serve`
+  dealix-api token issue --ttl 1h   a token for the admin routes
+
+Exit codes:
+  0   done; for serve: stopped when asked to
+  1   failed; standard error says why
+  2   the command line was not understood
+  70  serve: a background loop died
+  78  the configuration must be mended first
+  130 serve: stopped hard by a second signal
+
+Settings come from compiled-in files, .env, the environment and systemd credentials, in this order;
+.env.example lists them all.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Migrate(migrate::Migrate),
+    CheckConfig(check_config::CheckConfig),
+    /// Print the OpenAPI 3.1 document of every route; needs no settings and connects to nothing.
+    #[command(after_long_help = "Example:\n  dealix-api openapi | jq '.paths | keys'")]
+    Openapi,
+    Token(token::Token),
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Exit {
+    Done,
+    Failed,
+    LoopDied,
+    BadConfig,
+    StoppedHard,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::LoopDied => 70,
+            Exit::BadConfig => 78,
+            Exit::StoppedHard => 130,
+        })
+    }
+}
+
+/// Does what the operator asked for.
+pub async fn run(cli: Cli, sources: &Sources, mut out: Output) -> ExitCode {
+    out.json = cli.json;
+    let command = cli.command.unwrap_or(Command::Serve(serve::Serve::default()));
+    let end = match command {
+        Command::CheckConfig(command) => command.run(sources, &mut out),
+        Command::Openapi => openapi::run(&mut out),
+        Command::Healthcheck(command) => command.run(sources, &mut out).await,
+        Command::Serve(command) => match load(sources) {
+            Ok(loaded) => Box::pin(command.run(loaded, &mut out)).await,
+            Err(problems) => refuse(&problems, &mut out),
+        },
+        Command::Migrate(command) => match load(sources) {
+            Ok(loaded) => command.run(&loaded, &mut out).await,
+            Err(problems) => refuse(&problems, &mut out),
+        },
+        Command::Token(command) => match load(sources) {
+            Ok(loaded) => command.run(&loaded, &mut out),
+            Err(problems) => refuse(&problems, &mut out),
+        },
+    };
+    end.unwrap_or_else(|error| {
+        // Who stopped reading, as `head` does, has seen enough. And if a complaint cannot be made,
+        // the exit code must do.
+        if !is_broken_pipe(&error) {
+            let _unsaid = out.complain(&format!("error: {error:#}"));
+        }
+        Exit::Failed
+    })
+    .into()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn refuse(problems: &[ConfigProblem], out: &mut Output) -> anyhow::Result<Exit> {
+    out.complain("error: the configuration cannot be used:")?;
+    for problem in problems {
+        out.complain(&format!("  {problem}"))?;
+    }
+    out.complain("`dealix-api check-config` shows what is in force.")?;
+    Ok(Exit::BadConfig)
+}
+
+/// Whether the process made this variable up, so that no other process knows its value.
+fn is_made_up(loaded: &Loaded, name: &str) -> bool {
+    loaded.made_up.iter().any(|(made_up, _)| *made_up == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
