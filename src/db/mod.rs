@@ -15,24 +15,15 @@ pub mod role;
 pub mod subscriptions;
 pub mod webhook_events;
 
-/// Whether Postgres itself is the trouble (unreachable, out of connections, shutting down), as
-/// opposed to what it was asked.
+/// Whether Postgres itself is the trouble (away, out of connections, shutting down, a lost election
+/// over locks), as opposed to what it was asked: then the same statement may pass later.
 pub fn is_outage(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // Classes of SQLSTATE: connection, resources, operator intervention, system; lock timeouts.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08")
-                || code.starts_with("53")
-                || code.starts_with("57")
-                || code.starts_with("58")
-                || code == "55P03"
-        }),
-        _ => false,
+    use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+    if let Some(error) = error.as_database_error() {
+        // Classes of SQLSTATE: connections, lost elections over locks, resources, operators, the
+        // system; and our own limit on waiting for a lock.
+        let code = error.code().unwrap_or_default();
+        return matches!(code.get(..2), Some("08" | "40" | "53" | "57" | "58")) || code == "55P03";
     }
+    matches!(error, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
 }

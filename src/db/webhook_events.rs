@@ -81,7 +81,6 @@ pub struct ClaimedEvent {
     pub body: Vec<u8>,
     pub attempts: i32,
     pub request_id: String,
-    pub received_at: DateTime<Utc>,
 }
 
 /// Takes up to `limit` due events for the holder of `token`; other workers look past them.
@@ -104,7 +103,7 @@ pub async fn claim(
          )
          update webhook_events set lease_token = $1, lease_until = $3
          from due where webhook_events.id = due.id
-         returning webhook_events.id, payment_id, body, attempts, request_id, received_at",
+         returning webhook_events.id, payment_id, body, attempts, request_id",
         token,
         now,
         lease_until,

@@ -34,6 +34,7 @@ pub const PUBLIC_ROUTES: &[&str] = &[
     "POST /api/v1/pricing/checkout",
     "GET /api/v1/pricing/checkout/{checkout_id}",
     "GET /checkout/{checkout_id}",
+    "GET /static/{name}",
     "POST /api/v1/public/events",
     "POST /api/v1/public/demo-request",
     // These two are opened by the secret in their bodies, and this one by the token in its path.

@@ -62,7 +62,11 @@ enum CheckoutStarted {
     /// Send the customer to `payment_url`.
     InvoiceCreated {
         checkout_id: CheckoutId,
+        #[schema(examples("62f746b4-84e6-4ceb-95bd-447e7184d454"))]
         invoice_id: String,
+        #[schema(examples(
+            "https://checkout.moyasar.com/invoices/62f746b4-84e6-4ceb-95bd-447e7184d454"
+        ))]
         payment_url: String,
         amount_sar: Riyals,
         #[schema(value_type = i64, examples(99_000))]
@@ -71,12 +75,21 @@ enum CheckoutStarted {
         currency: &'static str,
         #[schema(examples("starter"))]
         plan: String,
+        #[schema(examples("2026-11-21T10:00:00Z"))]
         expires_at: DateTime<Utc>,
     },
     /// People agree on the price of this plan.
-    ContactSales { message_ar: &'static str, message_en: &'static str },
+    ContactSales {
+        #[schema(examples("تواصل معنا"))]
+        message_ar: &'static str,
+        #[schema(examples("Contact us"))]
+        message_en: &'static str,
+    },
     /// Nothing can be sold at the moment.
-    CheckoutUnavailable { message: &'static str },
+    CheckoutUnavailable {
+        #[schema(examples("Online payment is not available at the moment. Nothing was charged."))]
+        message: &'static str,
+    },
 }
 
 /// Buys a plan. The price always comes from the catalogue.
@@ -211,11 +224,15 @@ struct StartServiceCheckoutBody {
 /// A payment page for one of our services' customers.
 #[derive(Serialize, ToSchema)]
 struct ServiceCheckoutStarted {
+    #[schema(examples("62f746b4-84e6-4ceb-95bd-447e7184d454"))]
     invoice_id: String,
     /// The invoice's status at the provider.
     #[schema(examples("initiated"))]
     status: String,
     amount_sar: Riyals,
+    #[schema(examples(
+        "https://checkout.moyasar.com/invoices/62f746b4-84e6-4ceb-95bd-447e7184d454"
+    ))]
     payment_url: String,
     #[schema(examples("starter"))]
     plan: String,
@@ -231,7 +248,7 @@ struct ServiceCheckoutStarted {
         (status = 502, description = "Literal detail `payment_provider_error`"),
         (status = 503, description = "`upstream-unavailable`, `storage-unavailable`"),
     ),
-    security(("api_key" = []), ("bearer" = [])),
+    security(("api_key" = ["service"]), ("bearer" = ["service"])),
 )]
 async fn start_service_checkout(
     _: ServiceCaller,
@@ -307,10 +324,10 @@ struct CheckoutBody {
     currency: String,
     /// What was given back so far.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<i64>, nullable = false)]
+    #[schema(value_type = Option<i64>, nullable = false, examples(40_000))]
     refunded_halalas: Option<Halalas>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, examples("2026-11-20T10:00:00Z"))]
     paid_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -335,6 +352,7 @@ struct LastAttempt {
 #[schema(as = Subscription)]
 struct SubscriptionBody {
     status: SubscriptionStatus,
+    #[schema(examples("2026-12-20T10:00:00Z"))]
     current_period_end: DateTime<Utc>,
 }
 

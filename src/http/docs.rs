@@ -33,6 +33,8 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
      form-action 'none'",
 );
 
+const PROBLEM: &str = "application/problem+json";
+
 const AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
 /// What the document says apart from its routes.
@@ -54,6 +56,7 @@ const AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
         (name = "checkout", description = "Buying a plan"),
         (name = "webhooks", description = "What the payment provider tells us"),
         (name = "public", description = "Forms and events of the landing page"),
+        (name = "pages", description = "Pages for people"),
         (name = "health", description = "Whether it works"),
         (name = "admin", description = "For operators"),
         (name = "docs", description = "This documentation"),
@@ -114,6 +117,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                 // holds the two together.
                 operation.security.get_or_insert_with(|| security(Scope::Admin));
             }
+            describe_failures(operation);
             add_problems(path, operation);
         }
     }
@@ -134,6 +138,20 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 /// Either way to show a key that has this scope.
 fn security(scope: Scope) -> Vec<SecurityRequirement> {
     ["api_key", "bearer"].map(|way| SecurityRequirement::new(way, [scope.name()])).into()
+}
+
+/// A failure that a route names without saying what it looks like is a problem like every other.
+fn describe_failures(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if status.starts_with(['4', '5']) && response.content.is_empty() {
+            response.content.insert(PROBLEM.to_owned(), RefOr::T(problem().build()));
+        }
+    }
+}
+
+fn problem() -> ContentBuilder {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")))
 }
 
 /// Adds the failures that every operation of its kind can end in.
@@ -161,12 +179,9 @@ fn add_problems(path: &str, operation: &mut Operation) {
 }
 
 fn answer(code: Code, path: &str) -> Answer {
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
-        .example(Some(example(code, path)))
-        .build();
+    let content = problem().example(Some(example(code, path))).build();
     let mut answer = Answer::new(code.texts(Language::English).title);
-    answer.content.insert("application/problem+json".to_owned(), RefOr::T(content));
+    answer.content.insert(PROBLEM.to_owned(), RefOr::T(content));
     answer
 }
 

@@ -109,7 +109,9 @@ struct PlanBody<'a> {
     amount_halalas: Halalas,
     #[schema(value_type = String, examples("monthly", "custom"))]
     billing: &'static str,
+    #[schema(value_type = Vec<String>, example = json!(["One sales pipeline and two seats"]))]
     features_en: &'a [String],
+    #[schema(value_type = Vec<String>, example = json!(["مسار مبيعات واحد ومقعدان"]))]
     features_ar: &'a [String],
 }
 

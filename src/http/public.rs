@@ -54,7 +54,7 @@ struct PublicEvent {
     distinct_id: Option<String>,
     /// `utm_source`, `utm_medium`, `utm_campaign`, `utm_term`, `utm_content`, `path`, `locale`, `plan`
     /// and `variant` are kept, as short texts.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, example = json!({ "utm_source": "newsletter" }))]
     properties: Option<Map<String, Value>>,
 }
 
@@ -128,6 +128,7 @@ struct DemoRequestBody {
     #[schema(value_type = bool)]
     consent: Option<bool>,
     /// Hidden from people; who fills it in is none.
+    #[schema(examples(""))]
     website: Option<String>,
 }
 

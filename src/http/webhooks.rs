@@ -30,7 +30,7 @@ struct EventReceived {
     status: &'static str,
     /// The event's id once more, where it is a duplicate.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, examples("66c164e7-c859-40d2-a844-c762939ae232"))]
     id: Option<String>,
     /// The event's id, or what stands for it.
     #[schema(examples("66c164e7-c859-40d2-a844-c762939ae232"))]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use dealix_sandbox::{Fault, Operation, Twist, Trouble, cards};
+use dealix_sandbox::{Fault, Operation, Trouble, Twist, cards};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -61,7 +61,10 @@ async fn a_provider_that_refuses_ends_the_checkout(db: PgPool) {
     let shop = Shop::open(db).await;
     shop.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::status(400)));
     let answer = shop.app.post(CHECKOUT, order()).await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::BAD_GATEWAY, "payment-gateway-error".into()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::BAD_GATEWAY, "payment-gateway-error".into())
+    );
     assert_eq!(shop.count("checkouts where status = 'refused'").await, 1);
     assert!(!answer.text().contains("validation"), "nothing of the provider's own words");
 }
@@ -83,7 +86,10 @@ async fn an_open_breaker_answers_at_once_with_when_to_come_back(db: PgPool) {
         assert_eq!(shop.app.post(CHECKOUT, order()).await.status, StatusCode::BAD_GATEWAY);
     }
     let answer = shop.app.post(CHECKOUT, order()).await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "upstream-unavailable".into()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "upstream-unavailable".into())
+    );
     assert_eq!(answer.header("retry-after"), "60");
     assert_eq!(shop.sandbox.ledger().requests("create_invoice"), 5);
     let service = json!({ "plan": "starter", "email": "a@example.com" });
@@ -100,7 +106,10 @@ async fn a_dead_database_is_503_and_the_provider_is_not_asked(db: PgPool) {
     let shop = Shop::open(db).await;
     shop.app.db.close().await;
     let answer = shop.app.post(CHECKOUT, order()).await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable".into()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable".into())
+    );
     assert!(!answer.header("retry-after").is_empty());
     assert_eq!(shop.sandbox.ledger().requests("create_invoice"), 0);
 }
@@ -125,7 +134,10 @@ async fn without_a_gateway_key_nothing_can_be_bought(db: PgPool) {
     assert!(answer.json()["message"].is_string());
     let service = json!({ "plan": "starter", "email": "a@example.com" });
     let answer = app.post_as(SERVICE_KEY, "/api/v1/checkout", service).await;
-    assert_eq!((answer.status, &answer.json()["detail"]), (StatusCode::BAD_GATEWAY, &json!("payment_provider_error")));
+    assert_eq!(
+        (answer.status, &answer.json()["detail"]),
+        (StatusCode::BAD_GATEWAY, &json!("payment_provider_error"))
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -143,7 +155,11 @@ async fn the_test_plan_is_sold_outside_production_only(db: PgPool) {
 
     let production = Shop::open_with(
         db,
-        &[("APP_ENV", "production"), ("APP_URL", "https://api.dealix.me"), ("MOYASAR_SECRET_KEY", "sk_test_sandbox0123456789")],
+        &[
+            ("APP_ENV", "production"),
+            ("APP_URL", "https://api.dealix.me"),
+            ("MOYASAR_SECRET_KEY", "sk_test_sandbox0123456789"),
+        ],
     )
     .await;
     let answer = production.app.post(CHECKOUT, pilot).await;
@@ -158,11 +174,20 @@ async fn every_bad_field_is_named_at_once(db: PgPool) {
         "tenant_id": "t".repeat(129),
     }));
     let answer = shop.app.post(CHECKOUT, bad).await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request".into()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request".into())
+    );
     let errors = answer.json()["errors"].clone();
-    let pointers: Vec<_> = errors.as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
-    assert_eq!(pointers, ["/plan_id", "/customer_name", "/customer_email", "/customer_phone", "/tenant_id"]);
-    for (field, value) in [("locale", json!("fr")), ("customer_name", json!(7)), ("customer_name", json!("a\u{0}b"))] {
+    let pointers: Vec<_> =
+        errors.as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+    assert_eq!(
+        pointers,
+        ["/plan_id", "/customer_name", "/customer_email", "/customer_phone", "/tenant_id"]
+    );
+    for (field, value) in
+        [("locale", json!("fr")), ("customer_name", json!(7)), ("customer_name", json!("a\u{0}b"))]
+    {
         let answer = shop.app.post(CHECKOUT, order_with(&json!({ field: value }))).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{field}");
         assert_eq!(answer.json()["errors"][0]["pointer"], format!("/{field}"));
@@ -183,7 +208,10 @@ async fn arabic_is_kept_byte_for_byte_and_the_phone_in_e164(db: PgPool) {
     .await
     .unwrap();
     assert_eq!(stored.0.as_bytes(), name.as_bytes());
-    assert_eq!((stored.1.as_str(), stored.2.as_str(), stored.3.as_str()), ("+966512345678", "Buyer@Example.com", "buyer@example.com"));
+    assert_eq!(
+        (stored.1.as_str(), stored.2.as_str(), stored.3.as_str()),
+        ("+966512345678", "Buyer@Example.com", "buyer@example.com")
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -198,15 +226,18 @@ async fn without_an_idempotency_key_every_request_is_its_own_checkout(db: PgPool
 async fn a_sale_never_fails_over_a_statistic(db: PgPool) {
     let shop = Shop::open(db).await;
     let visitor = Uuid::new_v4().to_string();
-    for (given, kept) in [(json!(visitor), true), (json!("buyer@example.com"), false), (json!(5), false)] {
+    for (given, kept) in
+        [(json!(visitor), true), (json!("buyer@example.com"), false), (json!(5), false)]
+    {
         let answer = shop.app.post(CHECKOUT, order_with(&json!({ "distinct_id": given }))).await;
         assert_eq!(answer.status, StatusCode::OK);
         let checkout_id = answer.json()["checkout_id"].as_str().unwrap().to_owned();
-        let stored: String = sqlx::query_scalar("select distinct_id from checkouts where id::text = $1")
-            .bind(&checkout_id)
-            .fetch_one(&shop.app.db)
-            .await
-            .unwrap();
+        let stored: String =
+            sqlx::query_scalar("select distinct_id from checkouts where id::text = $1")
+                .bind(&checkout_id)
+                .fetch_one(&shop.app.db)
+                .await
+                .unwrap();
         assert_eq!(stored, if kept { visitor.clone() } else { checkout_id });
     }
 }
@@ -215,12 +246,18 @@ async fn a_sale_never_fails_over_a_statistic(db: PgPool) {
 async fn our_services_buy_with_their_key_and_plan_names_in_any_case(db: PgPool) {
     let shop = Shop::open(db).await;
     let body = json!({ "plan": "STARTER", "email": "buyer@example.com", "lead_id": "lead-7" });
-    assert_eq!(shop.app.post("/api/v1/checkout", body.clone()).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        shop.app.post("/api/v1/checkout", body.clone()).await.status,
+        StatusCode::UNAUTHORIZED
+    );
     for key in [SERVICE_KEY, ADMIN_KEY] {
         let answer = shop.app.post_as(key, "/api/v1/checkout", body.clone()).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         let started = answer.json();
-        assert_eq!((&started["plan"], &started["status"], &started["amount_sar"]), (&json!("starter"), &json!("initiated"), &json!(990)));
+        assert_eq!(
+            (&started["plan"], &started["status"], &started["amount_sar"]),
+            (&json!("starter"), &json!("initiated"), &json!(990))
+        );
         for field in ["invoice_id", "payment_url", "checkout_id"] {
             assert!(started[field].is_string(), "{field}");
         }
@@ -235,11 +272,20 @@ async fn our_services_get_the_literal_errors_of_the_predecessor(db: PgPool) {
         let answer = shop.app.post_as(SERVICE_KEY, "/api/v1/checkout", body).await;
         (answer.status, answer.json()["detail"].clone())
     };
-    assert_eq!(ask("Gold", "a@example.com").await, (StatusCode::BAD_REQUEST, json!("unknown_plan: Gold")));
-    assert_eq!(ask("enterprise", "a@example.com").await, (StatusCode::BAD_REQUEST, json!("unknown_plan: enterprise")));
+    assert_eq!(
+        ask("Gold", "a@example.com").await,
+        (StatusCode::BAD_REQUEST, json!("unknown_plan: Gold"))
+    );
+    assert_eq!(
+        ask("enterprise", "a@example.com").await,
+        (StatusCode::BAD_REQUEST, json!("unknown_plan: enterprise"))
+    );
     assert_eq!(ask("starter", "nobody").await, (StatusCode::BAD_REQUEST, json!("invalid_email")));
     shop.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::status(500)).once());
-    assert_eq!(ask("starter", "a@example.com").await, (StatusCode::BAD_GATEWAY, json!("payment_provider_error")));
+    assert_eq!(
+        ask("starter", "a@example.com").await,
+        (StatusCode::BAD_GATEWAY, json!("payment_provider_error"))
+    );
     let answer = shop.app.post_as(SERVICE_KEY, "/api/v1/checkout", json!({})).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
@@ -249,7 +295,10 @@ async fn a_checkout_that_nobody_started_is_404(db: PgPool) {
     let app = TestApp::start(db);
     for id in [Uuid::new_v4().to_string(), "1".into(), "%D8%B3".into()] {
         let answer = app.get(&format!("{CHECKOUT}/{id}")).await;
-        assert_eq!((answer.status, answer.code()), (StatusCode::NOT_FOUND, "checkout-not-found".into()));
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::NOT_FOUND, "checkout-not-found".into())
+        );
     }
 }
 
@@ -306,13 +355,19 @@ async fn a_refund_in_part_stays_paid_and_in_full_cancels(db: PgPool) {
     let shown = shop.look(&bought).await;
     assert_eq!((&shown["status"], &shown["refunded_halalas"]), (&json!("paid"), &json!(40_000)));
     assert_eq!(shown["subscription"]["status"], "active");
-    assert_eq!(shop.reviews().await, [("partial_refund".into(), "400 of 990 SAR were given back".into())]);
+    assert_eq!(
+        shop.reviews().await,
+        [("partial_refund".into(), "400 of 990 SAR were given back".into())]
+    );
 
     shop.advance(Duration::from_secs(60));
     shop.sandbox.refund(&payment.id, Some(59_000)).unwrap();
     shop.settle().await;
     let shown = shop.look(&bought).await;
-    assert_eq!((&shown["status"], &shown["refunded_halalas"]), (&json!("refunded"), &json!(99_000)));
+    assert_eq!(
+        (&shown["status"], &shown["refunded_halalas"]),
+        (&json!("refunded"), &json!(99_000))
+    );
     assert_eq!(shown["subscription"]["status"], "canceled");
 }
 
@@ -326,7 +381,10 @@ async fn a_void_is_shown_as_refunded(db: PgPool) {
     shop.sandbox.void(&payment.id).unwrap();
     shop.settle().await;
     let shown = shop.look(&bought).await;
-    assert_eq!((&shown["status"], &shown["refunded_halalas"]), (&json!("refunded"), &json!(99_000)));
+    assert_eq!(
+        (&shown["status"], &shown["refunded_halalas"]),
+        (&json!("refunded"), &json!(99_000))
+    );
     assert_eq!(shown["subscription"]["status"], "canceled");
 }
 
@@ -339,7 +397,10 @@ async fn another_amount_than_was_billed_is_for_a_person(db: PgPool) {
     shop.settle().await;
     let shown = shop.look(&bought).await;
     assert_eq!((&shown["status"], &shown["subscription"]), (&json!("review"), &Value::Null));
-    assert_eq!(shop.reviews().await, [("amount_mismatch".into(), "billed 990 SAR, charged 1 SAR".into())]);
+    assert_eq!(
+        shop.reviews().await,
+        [("amount_mismatch".into(), "billed 990 SAR, charged 1 SAR".into())]
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -354,9 +415,13 @@ async fn paid_again_extends_and_another_plan_is_for_a_person(db: PgPool) {
     let growth = shop.app.post(CHECKOUT, order_with(&json!({ "plan_id": "growth" }))).await.json();
     shop.sandbox.pay(growth["invoice_id"].as_str().unwrap(), cards::MADA_APPROVED).await.unwrap();
     shop.settle().await;
-    let shown = shop.app.get(&format!("{CHECKOUT}/{}", growth["checkout_id"].as_str().unwrap())).await;
+    let shown =
+        shop.app.get(&format!("{CHECKOUT}/{}", growth["checkout_id"].as_str().unwrap())).await;
     assert_eq!(shown.json()["status"], "review");
-    assert_eq!(shop.reviews().await, [("plan_change".into(), "a subscription to `starter` runs, `growth` was paid for".into())]);
+    assert_eq!(
+        shop.reviews().await,
+        [("plan_change".into(), "a subscription to `starter` runs, `growth` was paid for".into())]
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -367,13 +432,17 @@ async fn the_subscription_is_the_tenants_else_the_lower_cased_address(db: PgPool
         (json!({ "customer_email": "BUYER@example.COM" }), "buyer@example.com"),
     ] {
         let started = shop.app.post(CHECKOUT, order_with(&changes)).await.json();
-        shop.sandbox.pay(started["invoice_id"].as_str().unwrap(), cards::VISA_APPROVED).await.unwrap();
-        shop.settle().await;
-        let status: String = sqlx::query_scalar("select status from subscriptions where subscriber = $1")
-            .bind(subscriber)
-            .fetch_one(&shop.app.db)
+        shop.sandbox
+            .pay(started["invoice_id"].as_str().unwrap(), cards::VISA_APPROVED)
             .await
             .unwrap();
+        shop.settle().await;
+        let status: String =
+            sqlx::query_scalar("select status from subscriptions where subscriber = $1")
+                .bind(subscriber)
+                .fetch_one(&shop.app.db)
+                .await
+                .unwrap();
         assert_eq!(status, "active");
     }
 }
@@ -393,7 +462,10 @@ async fn a_lost_webhook_heals_while_the_buyer_is_still_looking(db: PgPool) {
     assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
     assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 1);
     let shown = shop.look(&bought).await;
-    assert_eq!((&shown["status"], &shown["subscription"]["status"]), (&json!("paid"), &json!("active")));
+    assert_eq!(
+        (&shown["status"], &shown["subscription"]["status"]),
+        (&json!("paid"), &json!("active"))
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -404,7 +476,13 @@ async fn an_invoice_callback_is_only_a_prompt_and_always_200(db: PgPool) {
     drop(shop.sandbox.take_held_webhooks());
     let callback = shop.sandbox.ledger().invoices()[0].callback_url.clone().unwrap();
     let path = callback.strip_prefix("http://127.0.0.1:8001").unwrap();
-    assert_eq!(shop.app.post("/api/v1/webhooks/moyasar/invoices/guess", json!({ "status": "paid" })).await.status, StatusCode::OK);
+    assert_eq!(
+        shop.app
+            .post("/api/v1/webhooks/moyasar/invoices/guess", json!({ "status": "paid" }))
+            .await
+            .status,
+        StatusCode::OK
+    );
     assert_eq!(shop.app.post(path, json!("whatever")).await.status, StatusCode::OK);
     assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
     assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 1);

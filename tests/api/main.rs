@@ -3,6 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails should fail the test")]
 
+mod checkout;
 mod everywhere;
 mod harness;
 mod openapi;
+mod pages;
+mod pricing;
+mod public;
+mod shop;
+mod webhooks;

@@ -29,7 +29,10 @@ async fn the_page_shows_the_state_in_arabic_from_right_to_left_and_in_english(db
     shop.pay(&bought, cards::MADA_APPROVED).await;
     shop.settle().await;
     let english = page(&shop, &bought, "en").await;
-    assert!(english.contains("<html lang=\"en\" dir=\"ltr\">") && english.contains("Payment successful"));
+    assert!(
+        english.contains("<html lang=\"en\" dir=\"ltr\">")
+            && english.contains("Payment successful")
+    );
     assert!(english.contains("2026-02-02") && !english.contains("Continue to payment"));
     let arabic = page(&shop, &bought, "ar").await;
     assert!(arabic.contains("<html lang=\"ar\" dir=\"rtl\">") && arabic.contains("تم الدفع بنجاح"));

@@ -22,7 +22,10 @@ async fn what_a_visitor_does_reaches_analytics_without_personal_data(db: PgPool)
     });
     let body = json!({ "event": "landing_view", "distinct_id": VISITOR, "properties": properties });
     let answer = shop.app.post(EVENTS, body).await;
-    assert_eq!((answer.status, answer.json()), (StatusCode::ACCEPTED, json!({ "status": "accepted" })));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::ACCEPTED, json!({ "status": "accepted" }))
+    );
     shop.app.app.run_jobs_until_idle().await.unwrap();
     let ledger = shop.sandbox.ledger();
     let event = &ledger.posthog_events()[0];
@@ -39,7 +42,10 @@ async fn a_visitor_cannot_report_what_only_we_can_know(db: PgPool) {
         (json!({ "distinct_id": VISITOR }), "/event"),
         (json!({ "event": "landing_view", "distinct_id": "buyer@example.com" }), "/distinct_id"),
         (json!({ "event": "landing_view" }), "/distinct_id"),
-        (json!({ "event": "landing_view", "distinct_id": VISITOR, "properties": 5 }), "/properties"),
+        (
+            json!({ "event": "landing_view", "distinct_id": VISITOR, "properties": 5 }),
+            "/properties",
+        ),
     ] {
         let answer = app.post(EVENTS, body).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -55,11 +61,15 @@ async fn a_demo_request_is_kept_and_told_to_analytics_without_its_person(db: PgP
         "message": "أرغب في عرض", "consent": true, "website": "",
     });
     let answer = shop.app.post(DEMO, body).await;
-    assert_eq!((answer.status, answer.json()), (StatusCode::ACCEPTED, json!({ "status": "accepted" })));
-    let lead: (String, String, String) = sqlx::query_as("select name, phone, message from demo_requests")
-        .fetch_one(&shop.app.db)
-        .await
-        .unwrap();
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::ACCEPTED, json!({ "status": "accepted" }))
+    );
+    let lead: (String, String, String) =
+        sqlx::query_as("select name, phone, message from demo_requests")
+            .fetch_one(&shop.app.db)
+            .await
+            .unwrap();
     assert_eq!(lead, ("نورة".into(), "+966512345678".into(), "أرغب في عرض".into()));
     shop.app.app.run_jobs_until_idle().await.unwrap();
     assert_eq!(shop.analytics(), ["demo_request"]);
@@ -95,7 +105,10 @@ async fn a_dead_database_takes_no_lead_and_says_so(db: PgPool) {
     shop.app.db.close().await;
     let body = json!({ "name": "A", "email": "a@example.com", "consent": true });
     let answer = shop.app.post(DEMO, body).await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable".into()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable".into())
+    );
     let body = json!({ "event": "landing_view", "distinct_id": VISITOR });
     assert_eq!(shop.app.post(EVENTS, body).await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -105,7 +118,7 @@ async fn an_event_is_the_same_on_every_send(db: PgPool) {
     let shop = Shop::open(db).await;
     shop.app.post(EVENTS, json!({ "event": "landing_view", "distinct_id": VISITOR })).await;
     // PostHog takes the batch and the answer is lost: it is sent again.
-    shop.sandbox.fault(Fault::after(Operation::PosthogBatch, Trouble::status(500)).once());
+    shop.sandbox.fault(Fault::after(Operation::CaptureBatch, Trouble::status(500)).once());
     shop.app.app.run_jobs_until_idle().await.unwrap();
     assert_eq!(shop.count("outbox where status = 'pending'").await, 1);
     shop.advance(Duration::from_secs(11));
@@ -119,7 +132,7 @@ async fn an_event_is_the_same_on_every_send(db: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn events_wait_out_an_outage_and_none_is_lost(db: PgPool) {
     let shop = Shop::open(db).await;
-    shop.sandbox.fault(Fault::before(Operation::PosthogBatch, Trouble::status(503)));
+    shop.sandbox.fault(Fault::before(Operation::CaptureBatch, Trouble::status(503)));
     for _ in 0..250 {
         shop.app.post(EVENTS, json!({ "event": "landing_view", "distinct_id": VISITOR })).await;
     }
@@ -127,7 +140,7 @@ async fn events_wait_out_an_outage_and_none_is_lost(db: PgPool) {
         shop.app.app.run_jobs_until_idle().await.unwrap();
         shop.advance(Duration::from_secs(120));
     }
-    assert!(shop.sandbox.ledger().requests("posthog_batch") < 60, "an outage is not hammered");
+    assert!(shop.sandbox.ledger().requests("capture_batch") < 60, "an outage is not hammered");
     shop.sandbox.clear_faults();
     shop.advance(Duration::from_secs(400));
     for _ in 0..5 {

@@ -39,14 +39,18 @@ async fn the_same_event_again_is_a_duplicate(db: PgPool) {
     let shop = Shop::open(db).await;
     shop.deliver(&event(&json!({}))).await;
     let id = "66c164e7-c859-40d2-a844-c762939ae232";
-    let duplicate = json!({ "status": "duplicate", "id": id, "event_id": id, "event_type": "payment_paid" });
+    let duplicate =
+        json!({ "status": "duplicate", "id": id, "event_id": id, "event_type": "payment_paid" });
     assert_eq!(shop.deliver(&event(&json!({}))).await.json(), duplicate);
     assert_eq!(shop.count("reviews").await, 0);
     // The same id with another body: the same answer, and a person is asked.
     let changed = event(&json!({ "created_at": "2026-01-02T03:04:06Z" }));
     assert_eq!(shop.deliver(&changed).await.json(), duplicate);
     assert_eq!(shop.deliver(&changed).await.json(), duplicate);
-    assert_eq!(shop.reviews().await, [("event_changed".into(), "the event came again with another body".into())]);
+    assert_eq!(
+        shop.reviews().await,
+        [("event_changed".into(), "the event came again with another body".into())]
+    );
     assert_eq!(shop.count("webhook_events").await, 1);
 }
 
@@ -55,7 +59,8 @@ async fn a_hundred_deliveries_at_once_are_one_event(db: PgPool) {
     let shop = Shop::open(db).await;
     let event = event(&json!({}));
     let answers = futures_util::future::join_all((0..100).map(|_| shop.deliver(&event))).await;
-    let count = |word: &str| answers.iter().filter(|answer| answer.json()["status"] == word).count();
+    let count =
+        |word: &str| answers.iter().filter(|answer| answer.json()["status"] == word).count();
     assert_eq!((count("ok"), count("duplicate")), (1, 99));
 }
 
@@ -66,15 +71,24 @@ async fn the_old_path_is_the_same_route(db: PgPool) {
     event["secret_token"] = json!(WEBHOOK_SECRET);
     let answer = shop.app.post("/api/v1/pricing/webhooks/moyasar", event.clone()).await;
     assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::OK, &json!("ok")));
-    assert_eq!(shop.app.post("/api/v1/webhooks/moyasar", event).await.json()["status"], "duplicate");
+    assert_eq!(
+        shop.app.post("/api/v1/webhooks/moyasar", event).await.json()["status"],
+        "duplicate"
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
 async fn a_type_that_moves_no_money_is_ignored_and_stored_all_the_same(db: PgPool) {
     let shop = Shop::open(db).await;
-    for (n, kind) in [json!("webhook_verification"), json!("balance_transferred"), json!("of_tomorrow"), Value::Null, json!(7)]
-        .into_iter()
-        .enumerate()
+    for (n, kind) in [
+        json!("webhook_verification"),
+        json!("balance_transferred"),
+        json!("of_tomorrow"),
+        Value::Null,
+        json!(7),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let answer = shop.deliver(&event(&json!({ "id": n, "type": kind, "data": {} }))).await;
         assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::OK, &json!("ignored")));
@@ -86,11 +100,23 @@ async fn a_type_that_moves_no_money_is_ignored_and_stored_all_the_same(db: PgPoo
 #[sqlx::test(migrations = "./migrations")]
 async fn a_token_that_is_wrong_missing_or_no_text_is_refused(db: PgPool) {
     let shop = Shop::open(db).await;
-    let mut tokens = vec![json!("wrong"), json!(""), Value::Null, json!(5), json!([WEBHOOK_SECRET]), json!("كلمة"), json!(format!("{WEBHOOK_SECRET} "))];
+    let mut tokens = vec![
+        json!("wrong"),
+        json!(""),
+        Value::Null,
+        json!(5),
+        json!([WEBHOOK_SECRET]),
+        json!("كلمة"),
+        json!(format!("{WEBHOOK_SECRET} ")),
+    ];
     tokens.push(json!(WEBHOOK_SECRET.to_uppercase()));
     for token in tokens {
         let answer = shop.deliver_raw(event(&json!({ "secret_token": token })).to_string()).await;
-        assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, "bad-signature".into()), "{token}");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::UNAUTHORIZED, "bad-signature".into()),
+            "{token}"
+        );
         assert_eq!(answer.json()["detail"], "bad_signature");
     }
     let answer = shop.deliver_raw(event(&json!({})).to_string()).await;
@@ -100,7 +126,11 @@ async fn a_token_that_is_wrong_missing_or_no_text_is_refused(db: PgPool) {
 
 #[sqlx::test(migrations = "./migrations")]
 async fn without_a_configured_secret_every_webhook_is_refused(db: PgPool) {
-    let shop = Shop::open_with(db, &[("MOYASAR_WEBHOOK_SECRET", "another-secret-for-tests-0123456789abcdef")]).await;
+    let shop = Shop::open_with(
+        db,
+        &[("MOYASAR_WEBHOOK_SECRET", "another-secret-for-tests-0123456789abcdef")],
+    )
+    .await;
     assert_eq!(shop.deliver(&event(&json!({}))).await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -108,11 +138,15 @@ async fn without_a_configured_secret_every_webhook_is_refused(db: PgPool) {
 async fn both_secrets_are_right_during_a_rotation(db: PgPool) {
     let shop = Shop::open_with(
         db,
-        &[("MOYASAR_WEBHOOK_SECRET", "older-secret-for-tests-0123456789abcdef"), ("MOYASAR_WEBHOOK_SECRET_NEXT", WEBHOOK_SECRET)],
+        &[
+            ("MOYASAR_WEBHOOK_SECRET", "older-secret-for-tests-0123456789abcdef"),
+            ("MOYASAR_WEBHOOK_SECRET_NEXT", WEBHOOK_SECRET),
+        ],
     )
     .await;
     assert_eq!(shop.deliver(&event(&json!({}))).await.status, StatusCode::OK);
-    let older = event(&json!({ "id": "2", "secret_token": "older-secret-for-tests-0123456789abcdef" }));
+    let older =
+        event(&json!({ "id": "2", "secret_token": "older-secret-for-tests-0123456789abcdef" }));
     assert_eq!(shop.deliver_raw(older.to_string()).await.status, StatusCode::OK);
 }
 
@@ -121,9 +155,24 @@ async fn a_body_that_is_no_json_object_is_400(db: PgPool) {
     let shop = Shop::open(db).await;
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(64), "]".repeat(64));
     let latin = vec![b'{', b'"', 0xe9, b'"', b':', b'1', b'}'];
-    for body in [b"".to_vec(), b"[]".to_vec(), b"\"x\"".to_vec(), b"null".to_vec(), b"1".to_vec(), b"{".to_vec(), b"{}x".to_vec(), deep.into_bytes(), latin] {
+    for body in [
+        b"".to_vec(),
+        b"[]".to_vec(),
+        b"\"x\"".to_vec(),
+        b"null".to_vec(),
+        b"1".to_vec(),
+        b"{".to_vec(),
+        b"{}x".to_vec(),
+        deep.into_bytes(),
+        latin,
+    ] {
         let answer = shop.deliver_raw(body.clone()).await;
-        assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, "invalid-json".into()), "{}", String::from_utf8_lossy(&body));
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::BAD_REQUEST, "invalid-json".into()),
+            "{}",
+            String::from_utf8_lossy(&body)
+        );
         assert_eq!(answer.json()["detail"], "invalid_json");
     }
 }
@@ -138,7 +187,11 @@ async fn a_body_that_is_too_large_is_413(db: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn the_key_of_an_event_is_its_id_or_what_stands_for_it(db: PgPool) {
     let shop = Shop::open(db).await;
-    for (id, key) in [(json!("abc"), "abc".to_owned()), (json!(123), "123".into()), (json!("x".repeat(128)), "x".repeat(128))] {
+    for (id, key) in [
+        (json!("abc"), "abc".to_owned()),
+        (json!(123), "123".into()),
+        (json!("x".repeat(128)), "x".repeat(128)),
+    ] {
         assert_eq!(shop.deliver(&event(&json!({ "id": id }))).await.json()["event_id"], key);
     }
     for id in [Value::Null, json!(""), json!("x".repeat(129)), json!({}), json!(true)] {
@@ -154,14 +207,24 @@ async fn the_key_of_an_event_is_its_id_or_what_stands_for_it(db: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn an_event_that_cannot_be_ours_has_no_effect_and_is_for_a_person(db: PgPool) {
     let shop = Shop::open(db).await;
-    for (n, changes) in [json!({ "live": true }), json!({ "live": "yes" }), json!({ "data": [] }), json!({ "data": "x" }), json!({ "data": { "id": 5 } })]
-        .iter()
-        .enumerate()
+    for (n, changes) in [
+        json!({ "live": true }),
+        json!({ "live": "yes" }),
+        json!({ "data": [] }),
+        json!({ "data": "x" }),
+        json!({ "data": { "id": 5 } }),
+    ]
+    .iter()
+    .enumerate()
     {
         let mut event = event(changes);
         event["id"] = json!(format!("odd-{n}"));
         let answer = shop.deliver(&event).await;
-        assert_eq!((answer.status, &answer.json()["status"]), (StatusCode::OK, &json!("ok")), "{changes}");
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (StatusCode::OK, &json!("ok")),
+            "{changes}"
+        );
     }
     shop.app.app.run_jobs_until_idle().await.unwrap();
     assert_eq!(shop.sandbox.ledger().requests("fetch_payment"), 0);
@@ -172,9 +235,14 @@ async fn an_event_that_cannot_be_ours_has_no_effect_and_is_for_a_person(db: PgPo
 #[sqlx::test(migrations = "./migrations")]
 async fn the_secret_is_never_stored_and_every_other_byte_is(db: PgPool) {
     let shop = Shop::open(db).await;
-    let body = format!("{{ \"id\" : \"e1\",\"note\":\"سلام\", \"n\": 1.50, \"secret_token\":\"{WEBHOOK_SECRET}\" }}");
+    let body = format!(
+        "{{ \"id\" : \"e1\",\"note\":\"سلام\", \"n\": 1.50, \"secret_token\":\"{WEBHOOK_SECRET}\" }}"
+    );
     assert_eq!(shop.deliver_raw(body.clone()).await.status, StatusCode::OK);
-    let stored: Vec<u8> = sqlx::query_scalar("select body from webhook_events").fetch_one(&shop.app.db).await.unwrap();
+    let stored: Vec<u8> = sqlx::query_scalar("select body from webhook_events")
+        .fetch_one(&shop.app.db)
+        .await
+        .unwrap();
     let stored = String::from_utf8(stored).unwrap();
     assert_eq!(stored, body.replace(WEBHOOK_SECRET, "[redacted]"));
 }
@@ -184,7 +252,10 @@ async fn a_store_that_does_not_confirm_is_503_and_the_provider_sends_again(db: P
     let shop = Shop::open(db).await;
     shop.app.db.close().await;
     let answer = shop.deliver(&event(&json!({}))).await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable".into()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable".into())
+    );
     assert!(!answer.header("retry-after").is_empty());
 }
 
@@ -200,7 +271,10 @@ async fn only_what_the_provider_answers_is_believed(db: PgPool) {
     shop.deliver(&forged).await;
     shop.app.app.run_jobs_until_idle().await.unwrap();
     let shown = shop.look(&bought).await;
-    assert_eq!((&shown["status"], &shown["last_attempt"]["status"]), (&json!("pending"), &json!("failed")));
+    assert_eq!(
+        (&shown["status"], &shown["last_attempt"]["status"]),
+        (&json!("pending"), &json!("failed"))
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -215,7 +289,10 @@ async fn a_body_that_disagrees_is_applied_as_fetched_and_flagged(db: PgPool) {
     shop.deliver(&envelope).await;
     shop.app.app.run_jobs_until_idle().await.unwrap();
     assert_eq!(shop.look(&bought).await["status"], "paid");
-    assert_eq!(shop.reviews().await, [("body_mismatch".into(), "the event's amount, currency is not the provider's".into())]);
+    assert_eq!(
+        shop.reviews().await,
+        [("body_mismatch".into(), "the event's amount, currency is not the provider's".into())]
+    );
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -234,7 +311,10 @@ async fn a_paid_event_writes_payment_subscription_outbox_and_audit_once(db: PgPo
     assert_eq!(shop.count("webhook_events where status = 'done'").await, 3);
     assert_eq!(shop.count("payments where standing = 'granted'").await, 1);
     assert_eq!(shop.count("payment_effects where effect = 'granted'").await, 1);
-    assert_eq!(shop.count("subscriptions where current_period_end = '2026-02-02T03:04:05Z'").await, 1);
+    assert_eq!(
+        shop.count("subscriptions where current_period_end = '2026-02-02T03:04:05Z'").await,
+        1
+    );
     assert_eq!(shop.count("outbox where name = 'payment_succeeded'").await, 1);
     assert_eq!(shop.count("audit_log where action = 'payment.settled'").await, 1);
     assert_eq!(shop.analytics(), ["payment_initiated", "payment_succeeded"]);
@@ -249,9 +329,16 @@ async fn two_instances_settle_an_event_once(db: PgPool) {
     let moyasar = shop.sandbox.moyasar_url();
     let other = crate::harness::TestApp::start_with(
         db,
-        &[("MOYASAR_BASE_URL", moyasar.as_str()), ("MOYASAR_SECRET_KEY", shop.sandbox.secret_key())],
+        &[
+            ("MOYASAR_BASE_URL", moyasar.as_str()),
+            ("MOYASAR_SECRET_KEY", shop.sandbox.secret_key()),
+        ],
     );
-    let (one, two) = futures_util::future::join(shop.app.app.run_jobs_until_idle(), other.app.run_jobs_until_idle()).await;
+    let (one, two) = futures_util::future::join(
+        shop.app.app.run_jobs_until_idle(),
+        other.app.run_jobs_until_idle(),
+    )
+    .await;
     one.and(two).unwrap();
     assert_eq!(shop.sandbox.ledger().requests("fetch_payment"), 1);
     assert_eq!(shop.look(&bought).await["status"], "paid");
