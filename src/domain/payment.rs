@@ -320,9 +320,8 @@ fn is_stale(recorded: &Recorded, fetched: &Fetched) -> bool {
 fn charged(fetched: &Fetched) -> Option<Halalas> {
     match fetched.status {
         PaymentStatus::Paid => Some(fetched.amount),
-        PaymentStatus::Captured => Some(fetched.captured),
         PaymentStatus::Refunded if fetched.captured == Halalas::ZERO => Some(fetched.amount),
-        PaymentStatus::Refunded => Some(fetched.captured),
+        PaymentStatus::Captured | PaymentStatus::Refunded => Some(fetched.captured),
         PaymentStatus::Initiated
         | PaymentStatus::Authorized
         | PaymentStatus::Verified

@@ -51,7 +51,7 @@ struct StartCheckoutBody {
     locale: Option<Locale>,
     /// The visitor's id of `/api/v1/public/events`; anything but a UUID is ignored, because a sale
     /// must not fail over a statistic.
-    #[schema(examples("3f0c1c1e-6d0b-4d57-9d6c-6d8f4f1f3a55"))]
+    #[schema(value_type = Option<String>, examples("3f0c1c1e-6d0b-4d57-9d6c-6d8f4f1f3a55"))]
     distinct_id: Option<serde_json::Value>,
 }
 

@@ -54,7 +54,7 @@ struct PublicEvent {
     distinct_id: Option<String>,
     /// `utm_source`, `utm_medium`, `utm_campaign`, `utm_term`, `utm_content`, `path`, `locale`, `plan`
     /// and `variant` are kept, as short texts.
-    #[schema(value_type = Option<Object>, example = json!({ "utm_source": "newsletter" }))]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({ "utm_source": "newsletter" }))]
     properties: Option<Map<String, Value>>,
 }
 
