@@ -54,7 +54,7 @@ impl Migrate {
             out.complain("error: more than one step back needs --yes-i-have-approval")?;
             return Ok(Exit::Failed);
         }
-        let options = db::pool::connect_options(&loaded.config.database)?;
+        let options = db::pool::connect_options(&loaded.config.database.url)?;
         let mut runner = Runner::connect(options, &MIGRATIONS).await?;
         let exit = match self.command {
             Direction::Up => {

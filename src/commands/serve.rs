@@ -46,7 +46,7 @@ impl Serve {
         let config = &loaded.config;
         // Before anything is started: from now on no signal is lost.
         let mut signals = Signals::listen()?;
-        let db = db::pool::open(&config.database)?;
+        let db = db::pool::open(&config.database.url, config.database.max_connections)?;
         let tasks = Tasks::default();
         let overrides = Overrides { is_passive: self.passive, ..Overrides::default() };
         let app = App::build(config, db.clone(), tasks.clone(), overrides)?;

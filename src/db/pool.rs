@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection, PgPool};
-
-use crate::config::DatabaseConfig;
 
 /// How long a request waits for a connection; a webhook must be answered within two of these.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -20,14 +18,14 @@ const PING_TIMEOUT: Duration = Duration::from_millis(500);
 const TRUSTED_REST: Duration = Duration::from_secs(1);
 
 /// A pool that connects when it is first used, so that the service starts without Postgres.
-pub fn open(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    let session = connect_options(config)?.options([
+pub fn open(url: &SecretString, max_connections: u32) -> anyhow::Result<PgPool> {
+    let session = connect_options(url)?.options([
         ("statement_timeout", "10s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "30s"),
     ]);
     let pool = PgPoolOptions::new()
-        .max_connections(config.max_connections)
+        .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // It has no deadline of its own; the ones below do.
         .test_before_acquire(false)
@@ -51,9 +49,9 @@ pub fn open(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
 }
 
 /// Where Postgres is and who we are there.
-pub fn connect_options(config: &DatabaseConfig) -> anyhow::Result<PgConnectOptions> {
+pub fn connect_options(url: &SecretString) -> anyhow::Result<PgConnectOptions> {
     let options: PgConnectOptions =
-        config.url.expose_secret().parse().context("DATABASE_URL is no Postgres URL")?;
+        url.expose_secret().parse().context("DATABASE_URL is no Postgres URL")?;
     Ok(options.application_name("dealix-api"))
 }
 
@@ -69,16 +67,12 @@ async fn ping(connection: &mut PgConnection) -> sqlx::Result<()> {
 mod tests {
     use super::*;
 
-    fn config(port: u16) -> DatabaseConfig {
-        let url = format!("postgres://dealix@127.0.0.1:{port}/dealix").into();
-        DatabaseConfig { url, max_connections: 2 }
-    }
-
     #[tokio::test]
     async fn a_pool_opens_without_postgres_and_fails_within_its_deadline() {
         // A listener that accepts and never answers: a frozen Postgres.
         let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let pool = open(&config(frozen.local_addr().unwrap().port())).unwrap();
+        let url = format!("postgres://dealix@{}/dealix", frozen.local_addr().unwrap());
+        let pool = open(&url.into(), 2).unwrap();
         let began = tokio::time::Instant::now();
         assert!(matches!(pool.acquire().await, Err(sqlx::Error::PoolTimedOut)));
         assert!(began.elapsed() < Duration::from_millis(1_500));
