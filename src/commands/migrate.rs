@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Exit, Output};
 use crate::config::Loaded;
 use crate::db;
-use crate::migrations::{MIGRATIONS, Name, Runner, Status};
+use crate::migrations::{Failure, MIGRATIONS, Name, Runner, Status};
 
 /// Apply, take back or list the migrations of the database.
 #[derive(Debug, Args)]
@@ -60,14 +60,12 @@ impl Migrate {
             Direction::Up => {
                 let mut done = Vec::new();
                 let end = runner.up(|name| done.push(name.clone())).await;
-                say_done("applied", &done, out)?;
-                end.map(|()| Exit::Done)?
+                say_done("applied", &done, end, out)?
             }
             Direction::Down { steps, .. } => {
                 let mut done = Vec::new();
                 let end = runner.down(steps.into(), |name| done.push(name.clone())).await;
-                say_done("taken back", &done, out)?;
-                end.map(|()| Exit::Done)?
+                say_done("taken back", &done, end, out)?
             }
             Direction::Status => say_status(&runner.status().await?, out)?,
         };
@@ -76,18 +74,26 @@ impl Migrate {
     }
 }
 
-/// Also said when a later one failed: what is done is done.
-fn say_done(what: &str, names: &[Name], out: &mut Output) -> anyhow::Result<()> {
+/// Says what is done, also when a later one failed.
+fn say_done(
+    what: &str,
+    names: &[Name],
+    end: Result<(), Failure>,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
     if out.json {
         let key = what.replace(' ', "_");
         out.say_json(&json!({ key: as_json(names) }))?;
-    } else if names.is_empty() {
-        out.say(&format!("nothing to be {what}"))?;
+    } else {
+        for name in names {
+            out.say(&format!("{what}  {name}"))?;
+        }
+        if names.is_empty() && end.is_ok() {
+            out.say(&format!("nothing to be {what}"))?;
+        }
     }
-    for name in names.iter().filter(|_| !out.json).collect::<Vec<_>>() {
-        out.say(&format!("{what}  {name}"))?;
-    }
-    Ok(())
+    end?;
+    Ok(Exit::Done)
 }
 
 fn say_status(status: &Status, out: &mut Output) -> anyhow::Result<Exit> {
