@@ -13,9 +13,8 @@ use crate::clock::Clock;
 use crate::http::edge::RequestContext;
 use crate::http::problem::Problem;
 
-/// The operations that anybody may call. Every other one names one of the extractors below, says so
-/// in its documentation, and is tried without a key by a test.
-pub const PUBLIC_ROUTES: &[&str] = &[
+/// The operations that anybody may call. Every other one names one of the extractors below.
+const PUBLIC_ROUTES: &[&str] = &[
     "GET /",
     "GET /health",
     "GET /healthz",
@@ -44,6 +43,20 @@ pub const PUBLIC_ROUTES: &[&str] = &[
 ];
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The scope that an operation wants, by rule; none if it is public. The documentation says so, and
+/// a test tries every operation without a key and with one of another scope.
+pub fn scope_of(method: &str, path: &str) -> Option<Scope> {
+    if PUBLIC_ROUTES.contains(&&*format!("{method} {path}")) {
+        return None;
+    }
+    let is_admin = path.starts_with("/api/v1/admin/");
+    Some(match method {
+        "GET" if is_admin => Scope::AdminRead,
+        _ if is_admin || path.starts_with("/ops/") || path == "/metrics" => Scope::Admin,
+        _ => Scope::Service,
+    })
+}
 
 /// Declares an extractor for the callers of one scope.
 macro_rules! extractor {

@@ -248,7 +248,6 @@ struct ServiceCheckoutStarted {
         (status = 502, description = "Literal detail `payment_provider_error`"),
         (status = 503, description = "`upstream-unavailable`, `storage-unavailable`"),
     ),
-    security(("api_key" = ["service"]), ("bearer" = ["service"])),
 )]
 async fn start_service_checkout(
     _: ServiceCaller,

@@ -9,11 +9,12 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use utoipa::OpenApi;
+use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, ContentBuilder, Ref, RefOr, Response as Answer};
+use utoipa::openapi::{Components, Content, ContentBuilder, Ref, RefOr, Response as Answer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::Config;
@@ -32,8 +33,6 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
      img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
      form-action 'none'",
 );
-
-const PROBLEM: &str = "application/problem+json";
 
 const AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
@@ -110,14 +109,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = super::routes().into_openapi();
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            if auth::PUBLIC_ROUTES.contains(&&*format!("{method} {path}")) {
-                operation.security = None;
-            } else {
-                // What nobody called public is closed, in the document as in the handlers; a test
-                // holds the two together.
-                operation.security.get_or_insert_with(|| security(Scope::Admin));
-            }
-            describe_failures(operation);
+            operation.security = auth::scope_of(method, path).map(security);
             add_problems(path, operation);
         }
     }
@@ -140,21 +132,7 @@ fn security(scope: Scope) -> Vec<SecurityRequirement> {
     ["api_key", "bearer"].map(|way| SecurityRequirement::new(way, [scope.name()])).into()
 }
 
-/// A failure that a route names without saying what it looks like is a problem like every other.
-fn describe_failures(operation: &mut Operation) {
-    for (status, response) in &mut operation.responses.responses {
-        let RefOr::T(response) = response else { continue };
-        if status.starts_with(['4', '5']) && response.content.is_empty() {
-            response.content.insert(PROBLEM.to_owned(), RefOr::T(problem().build()));
-        }
-    }
-}
-
-fn problem() -> ContentBuilder {
-    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")))
-}
-
-/// Adds the failures that every operation of its kind can end in.
+/// Adds the failures that every operation of its kind can end in, and gives all of them their shape.
 fn add_problems(path: &str, operation: &mut Operation) {
     let mut codes = vec![Code::Internal, Code::RequestTimeout];
     if operation.security.is_some() {
@@ -171,18 +149,35 @@ fn add_problems(path: &str, operation: &mut Operation) {
     } else if operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty()) {
         codes.push(Code::InvalidRequest);
     }
+    let responses = &mut operation.responses.responses;
     for code in codes {
-        let status = code.status().as_str().to_owned();
-        let responses = &mut operation.responses.responses;
-        responses.entry(status).or_insert_with(|| RefOr::T(answer(code, path)));
+        let answer = || RefOr::T(Answer::new(format!("`{}`", code.name())));
+        responses.entry(code.status().as_str().to_owned()).or_insert_with(answer);
+    }
+    for (status, answer) in responses {
+        if let RefOr::T(answer) = answer
+            && status.as_str() >= "400"
+            && answer.content.is_empty()
+        {
+            answer
+                .content
+                .insert("application/problem+json".to_owned(), RefOr::T(problem(path, answer)));
+        }
     }
 }
 
-fn answer(code: Code, path: &str) -> Answer {
-    let content = problem().example(Some(example(code, path))).build();
-    let mut answer = Answer::new(code.texts(Language::English).title);
-    answer.content.insert(PROBLEM.to_owned(), RefOr::T(content));
-    answer
+/// The shape of a failure, with an example for every code that the description names.
+fn problem(path: &str, answer: &Answer) -> Content {
+    let named =
+        Code::ALL.iter().filter(|code| answer.description.contains(&format!("`{}`", code.name())));
+    let examples = named.map(|code| {
+        let example = ExampleBuilder::new().value(Some(example(*code, path))).build();
+        (code.name(), RefOr::T(example))
+    });
+    ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .examples_from_iter(examples)
+        .build()
 }
 
 fn example(code: Code, path: &str) -> Value {

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::app::AppState;
 use crate::http::edge::RequestContext;
 use crate::http::extract::{Json, Path};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::http::problem::Problem;
 use crate::http::problems::Code;
 
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -60,7 +60,7 @@ struct Page {
             (Explanation = "application/json"),
             (String = "text/html"),
         )),
-        (status = 404, description = "No such code", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "`problem-not-found`"),
     ),
 )]
 async fn explain_problem(
