@@ -123,3 +123,160 @@ async fn converse<S>(
         tracing::debug!(%error, "A connection ended early: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+    use tower::service_fn as service;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        header_timeout: Duration::from_secs(60),
+        max_connections: 100,
+        drain: Duration::from_secs(60),
+    };
+
+    struct Served {
+        address: SocketAddr,
+        tasks: Tasks,
+        /// Rung when nothing more is accepted.
+        closed: Arc<Notify>,
+    }
+
+    async fn start<F>(
+        limits: Limits,
+        handler: impl Fn(Request) -> F + Clone + Send + 'static,
+    ) -> Served
+    where
+        F: Future<Output = &'static str> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tasks, closed) = (Tasks::default(), Arc::new(Notify::new()));
+        let handler = service(move |request| {
+            let answer = handler(request);
+            async { Ok(Response::new(answer.await.into())) }
+        });
+        let (inner, bell, stop) = (tasks.clone(), Arc::clone(&closed), tasks.stopping().clone());
+        tasks.spawn(async move {
+            serve(listener, handler, limits, inner, stop).await;
+            bell.notify_one();
+        });
+        Served { address, tasks, closed }
+    }
+
+    async fn send(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Everything until the server closes the connection.
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        // A reset is an end, too.
+        let _: Result<usize, Error> = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    #[tokio::test]
+    async fn a_request_knows_where_it_came_from() {
+        let served = start(LIMITS, async |request: Request| {
+            let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>().unwrap();
+            if peer.ip().is_loopback() { "from here" } else { "from elsewhere" }
+        })
+        .await;
+        let stream = send(served.address, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        assert!(rest(stream.await).await.ends_with("from here"));
+    }
+
+    #[tokio::test]
+    async fn a_head_that_stops_coming_is_given_up() {
+        let limits = Limits { header_timeout: Duration::from_millis(20), ..LIMITS };
+        let served = start(limits, async |_| "never").await;
+        let (nothing, half) =
+            (send(served.address, "").await, send(served.address, "GET / HTTP/1.1\r\nhost").await);
+        assert!(!rest(nothing).await.contains("never"));
+        assert!(!rest(half).await.contains("never"));
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_limit_wait_their_turn_even_behind_half_open_ones() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let served = start(Limits { max_connections: 1, ..LIMITS }, move |request: Request| {
+            log.lock().unwrap().push(request.uri().path().to_owned());
+            async { "done" }
+        })
+        .await;
+        let close = "HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let mut first = send(served.address, "GET /first ").await;
+        let second = send(served.address, &format!("GET /second {close}")).await;
+        first.write_all(close.as_bytes()).await.unwrap();
+        assert!(rest(first).await.ends_with("done"));
+        assert!(rest(second).await.ends_with("done"));
+        assert_eq!(*seen.lock().unwrap(), ["/first", "/second"]);
+    }
+
+    #[tokio::test]
+    async fn on_shutdown_nothing_is_accepted_and_the_request_in_flight_is_answered() {
+        let (entered, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (inside, gate) = (Arc::clone(&entered), Arc::clone(&go));
+        let served = start(LIMITS, move |_| {
+            let (inside, gate) = (Arc::clone(&inside), Arc::clone(&gate));
+            async move {
+                inside.notify_one();
+                gate.notified().await;
+                "done"
+            }
+        })
+        .await;
+        let idle = send(served.address, "").await;
+        let running = send(served.address, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        entered.notified().await;
+        served.tasks.stopping().cancel();
+        served.closed.notified().await;
+        assert!(TcpStream::connect(served.address).await.is_err());
+        assert_eq!(rest(idle).await, "");
+        go.notify_one();
+        let answer = rest(running).await;
+        assert!(answer.contains("connection: close") && answer.ends_with("done"), "{answer}");
+        assert!(served.tasks.stop(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_outlives_the_drain_is_cut_off() {
+        let entered = Arc::new(Notify::new());
+        let inside = Arc::clone(&entered);
+        let limits = Limits { drain: Duration::from_millis(20), ..LIMITS };
+        let served = start(limits, move |_| {
+            inside.notify_one();
+            std::future::pending()
+        })
+        .await;
+        let running = send(served.address, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        entered.notified().await;
+        assert!(served.tasks.stop(Duration::from_secs(5)).await);
+        assert_eq!(rest(running).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_connection_and_no_other() {
+        let served = start(LIMITS, async |request: Request| match request.uri().path() {
+            "/panic" => panic!("only me"),
+            _ => "fine",
+        })
+        .await;
+        let close = "HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let panicking = send(served.address, &format!("GET /panic {close}")).await;
+        assert_eq!(rest(panicking).await, "");
+        assert!(
+            rest(send(served.address, &format!("GET / {close}")).await).await.ends_with("fine")
+        );
+        assert!(!served.tasks.is_broken());
+    }
+}

@@ -1,5 +1,6 @@
 //! The edge and the extractors on routes of their own: what no route of the service does on purpose.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,9 +16,12 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::app::AppState;
+use crate::http::auth::Admin;
 use crate::http::extract::{Json, OptionalJson, Path, Query, RawBody};
 use crate::http::problem::Problem;
 use crate::http::{Front, dress};
+
+const ADMIN_KEY: &str = "another-admin-key-for-tests-0123456789";
 
 /// `routes` inside everything that surrounds the real ones.
 fn front(routes: Router<AppState>) -> Front {
@@ -349,7 +353,7 @@ async fn literal_details_are_literal_in_every_language() {
             (Problem::InvalidEmail, "invalid_email"),
             (Problem::PaymentProviderError, "payment_provider_error"),
         ] {
-            let cell = std::sync::Arc::new(std::sync::Mutex::new(Some(problem)));
+            let cell = Arc::new(Mutex::new(Some(problem)));
             let handler = async move || -> Problem { cell.lock().unwrap().take().unwrap() };
             let front = front(Router::new().route("/literal", get(handler)));
             let request = Request::get("/literal").header(header::ACCEPT_LANGUAGE, language);
@@ -393,4 +397,82 @@ async fn head_answers_as_get_does_without_a_body() {
     let answer = send(&front, head.unwrap()).await;
     assert_eq!((answer.status, answer.body.len()), (StatusCode::UNPROCESSABLE_ENTITY, 0));
     assert_ne!(answer.response.headers()[header::CONTENT_LENGTH], "0");
+}
+
+/// What is logged meanwhile, one JSON object a line.
+async fn logged(work: impl Future<Output = ()>) -> Vec<Value> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let writer = Lines(Arc::clone(&lines));
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    work.await;
+    drop(guard);
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_request_leaves_one_line_with_its_id_route_and_caller_and_a_good_probe_none() {
+    let front = dress(
+        Router::new()
+            .route("/things/{id}", get(async |_: Admin| "a thing"))
+            .route("/health", get(async || "fine")),
+        AppState::without_stores(&[("ADMIN_API_KEYS", ADMIN_KEY)]),
+    );
+    let lines = logged(async {
+        let thing = Request::get("/things/7?secret=1").header("x-api-key", ADMIN_KEY);
+        let thing = thing
+            .header("x-request-id", "abc")
+            .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        send(&front, thing.body(Body::empty()).unwrap()).await;
+        send(&front, Request::get("/health").body(Body::empty()).unwrap()).await;
+    })
+    .await;
+    let [line] = &lines[..] else { panic!("not one line: {lines:?}") };
+    assert_eq!(
+        (&line["level"], &line["fields"]["route"]),
+        (&json!("INFO"), &json!("/things/{id}"))
+    );
+    assert_eq!(
+        (&line["fields"]["status"], &line["fields"]["method"]),
+        (&json!(200), &json!("GET"))
+    );
+    assert_eq!(line["span"]["request_id"], "abc");
+    assert_eq!(line["span"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert!(line["fields"]["caller"].as_str().unwrap().starts_with("key:"));
+    assert!(!line.to_string().contains("secret") && !line.to_string().contains(ADMIN_KEY));
+}
+
+#[tokio::test]
+async fn the_cause_of_a_failure_is_logged_once_and_with_the_request_id() {
+    let cause = || anyhow::anyhow!("the disk is full").context("could not store it");
+    let front = front(Router::new().route(
+        "/broken",
+        get(async move || -> Result<(), Problem> { Err(Problem::Internal(cause())) }),
+    ));
+    let mut id = String::new();
+    let lines = logged(async {
+        let answer = send(&front, Request::get("/broken").body(Body::empty()).unwrap()).await;
+        id = answer.json()["request_id"].as_str().unwrap().to_owned();
+    })
+    .await;
+    let errors: Vec<_> = lines.iter().filter(|line| line["level"] == "ERROR").collect();
+    let [error] = &errors[..] else { panic!("not one error: {lines:?}") };
+    assert_eq!(error["fields"]["error"], "could not store it: the disk is full");
+    assert_eq!(error["span"]["request_id"], id);
+    assert_eq!(lines.len(), 2);
 }

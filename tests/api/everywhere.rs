@@ -3,9 +3,12 @@
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
+use sha2::Digest;
 use sqlx::PgPool;
 
-use crate::harness::{ADMIN_KEY, METHODS, READER_KEY, SERVICE_KEY, TestApp};
+use crate::harness::{
+    ADMIN_KEY, JWT_SECRET, METHODS, NOW, READER_KEY, SERVICE_KEY, TestApp, json as json_body,
+};
 
 fn request(method: Method, path: &str, headers: &[(&str, &str)]) -> Request<Body> {
     let request = Request::builder().method(method).uri(path);
@@ -321,4 +324,135 @@ async fn health_touches_no_store(db: PgPool) {
     let app = TestApp::start_with(db.clone(), &[("REDIS_URL", "redis://127.0.0.1:1")]);
     db.close().await;
     assert_eq!(app.get("/health").await.status, StatusCode::OK);
+}
+
+/// A route for the scope `service`; whoever is let in is told that the body is incomplete.
+const GUARDED: &str = "/api/v1/checkout";
+
+async fn status_at_guarded(app: &TestApp, headers: &[(&str, &str)]) -> StatusCode {
+    let request =
+        headers.iter().fold(Request::post(GUARDED), |it, (name, value)| it.header(*name, *value));
+    app.send(json_body(request, &json!({}))).await.status
+}
+
+const IN: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+const OUT: StatusCode = StatusCode::UNAUTHORIZED;
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_key_is_taken_from_either_header_and_two_must_be_the_same(db: PgPool) {
+    let second = "second-service-key-0123456789abcdefghij";
+    let keys = format!("{SERVICE_KEY},{second}");
+    let app = TestApp::start_with(db, &[("API_KEYS", &keys)]);
+    let bearer = |key: &str| format!("Bearer {key}");
+    let (ours, lower) = (bearer(SERVICE_KEY), format!("bearer {SERVICE_KEY}"));
+    for (headers, status) in [
+        (&[("x-api-key", SERVICE_KEY)][..], IN),
+        (&[("x-api-key", second)], IN),
+        (&[("authorization", &ours)], IN),
+        (&[("authorization", &lower)], IN),
+        (&[("x-api-key", SERVICE_KEY), ("authorization", &ours)], IN),
+        (&[("x-api-key", ADMIN_KEY)], IN),
+        (&[], OUT),
+        (&[("x-api-key", "")], OUT),
+        (&[("x-api-key", "wrong")], OUT),
+        (&[("x-api-key", "ключ-مفتاح")], OUT),
+        (&[("authorization", SERVICE_KEY)], OUT),
+        (&[("authorization", "Bearer ")], OUT),
+        (&[("authorization", "Basic c2VydmljZQ==")], OUT),
+        (&[("x-api-key", second), ("authorization", &ours)], OUT),
+        (&[("x-api-key", SERVICE_KEY), ("x-api-key", second)], OUT),
+        (&[("x-api-key", SERVICE_KEY), ("authorization", "Basic c2VydmljZQ==")], OUT),
+        (&[("x-api-key", READER_KEY)], StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(status_at_guarded(&app, headers).await, status, "{headers:?}");
+    }
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn nothing_is_open_because_a_variable_is_empty(db: PgPool) {
+    let app = TestApp::start_with(db, &[("API_KEYS", ""), ("ADMIN_READ_API_KEYS", " , ")]);
+    for key in ["", " ", ",", SERVICE_KEY, READER_KEY] {
+        assert_eq!(status_at_guarded(&app, &[("x-api-key", key)]).await, OUT, "{key:?}");
+    }
+}
+
+/// A token as another program would make it.
+fn token(secret: &str, scope: &str, valid_for_secs: i64) -> String {
+    let now = NOW.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp();
+    let digest = sha2::Sha256::digest(secret);
+    let mut header = jsonwebtoken::Header::default();
+    header.kid = Some(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect());
+    let claims = json!({
+        "iss": "https://api.dealix.me", "aud": "dealix-api", "sub": "operator", "scope": scope,
+        "jti": uuid::Uuid::nil(), "iat": now, "nbf": now, "exp": now + valid_for_secs,
+    });
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    format!("Bearer {}", jsonwebtoken::encode(&header, &claims, &key).unwrap())
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_token_opens_its_scope_until_it_expires_under_the_current_and_the_next_secret(
+    db: PgPool,
+) {
+    let next = "next-jwt-secret-for-tests-0123456789abcdef";
+    let app = TestApp::start_with(db, &[("JWT_SECRET_KEY_NEXT", next)]);
+    for secret in [JWT_SECRET, next] {
+        let token = token(secret, "service", 3600);
+        assert_eq!(status_at_guarded(&app, &[("authorization", &token)]).await, IN);
+        let in_wrong_header = token.trim_start_matches("Bearer ");
+        assert_eq!(status_at_guarded(&app, &[("x-api-key", in_wrong_header)]).await, OUT);
+    }
+    let reader = token(JWT_SECRET, "admin:read", 3600);
+    assert_eq!(status_at_guarded(&app, &[("authorization", &reader)]).await, StatusCode::FORBIDDEN);
+    let (forged, short) = (token("guess", "admin", 3600), token(JWT_SECRET, "service", 60));
+    assert_eq!(status_at_guarded(&app, &[("authorization", &forged)]).await, OUT);
+    assert_eq!(status_at_guarded(&app, &[("authorization", &short)]).await, IN);
+    app.clock.advance(std::time::Duration::from_secs(91));
+    assert_eq!(status_at_guarded(&app, &[("authorization", &short)]).await, OUT);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_body_is_refused_by_what_is_wrong_with_it(db: PgPool) {
+    let app = TestApp::start(db);
+    let large = format!(r#"{{"plan_id":"{}"}}"#, "a".repeat(256 * 1024));
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let json = "application/json";
+    for (kind, body, status, code) in [
+        (json, "{", 400, "invalid-json"),
+        (json, "", 400, "invalid-json"),
+        (json, &deep, 400, "invalid-json"),
+        ("text/plain", "{}", 415, "unsupported-media-type"),
+        (json, "{}", 422, "invalid-request"),
+        (json, "[]", 422, "invalid-request"),
+        (json, r#"{"plan_id":"\u0000"}"#, 422, "invalid-request"),
+        (json, &large, 413, "payload-too-large"),
+    ] {
+        let request = Request::post("/api/v1/pricing/checkout").header("content-type", kind);
+        let answer = app.send(request.body(body.to_owned().into()).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), &*answer.code()), (status, code), "{answer:?}");
+    }
+    let not_utf8 = Request::post("/api/v1/pricing/checkout").header("content-type", json);
+    let answer = app.send(not_utf8.body(b"{\"plan_id\":\"\xff\"}".to_vec().into()).unwrap()).await;
+    assert_eq!(answer.code(), "invalid-json");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn bad_fields_are_all_named_in_the_language_of_the_client(db: PgPool) {
+    let app = TestApp::start(db);
+    let body = json!({ "plan_id": "starter", "customer_email": "nobody" });
+    for (language, required, no_email) in [
+        ("en", "This field is required.", "This is not an e-mail address."),
+        ("ar", "هذا الحقل مطلوب.", "هذا ليس عنوان بريد إلكتروني صحيحًا."),
+    ] {
+        let request = Request::post("/api/v1/pricing/checkout").header("accept-language", language);
+        let answer = app.send(json_body(request, &body)).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(
+            answer.json()["errors"],
+            json!([
+                { "pointer": "/customer_name", "detail": required },
+                { "pointer": "/customer_email", "detail": no_email },
+            ])
+        );
+    }
 }

@@ -168,6 +168,7 @@ fn finish(answer: Response, context: &RequestContext, settings: &Settings) -> Re
         body = problem.body(context).into();
     }
     let headers = &mut parts.headers;
+    headers.reserve(SECURITY_HEADERS.len() + 3);
     headers.insert(REQUEST_ID, context.request_id_header());
     headers.append(header::VARY, HeaderValue::from_static("accept-language"));
     headers.entry(header::CONTENT_LANGUAGE).or_insert_with(|| context.language().header());

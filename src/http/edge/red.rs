@@ -74,3 +74,38 @@ pub(super) fn label(method: &Method) -> &'static str {
         _ => "other",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_counted_by_method_route_and_status_and_timed_by_method_and_route() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let red = Red::default();
+            let took = Duration::from_millis(250);
+            red.record(&Method::GET, "/plans/{id}", StatusCode::OK, took);
+            red.record(&Method::GET, "/plans/{id}", StatusCode::OK, took);
+            red.record(&Method::GET, "/plans/{id}", StatusCode::BAD_GATEWAY, took);
+            red.record(
+                &Method::from_bytes(b"BREW").unwrap(),
+                "unmatched",
+                StatusCode::NOT_FOUND,
+                took,
+            );
+        });
+        let text = recorder.handle().render();
+        for line in [
+            r#"dealix_http_requests_total{method="GET",route="/plans/{id}",status="200"} 2"#,
+            r#"dealix_http_requests_total{method="GET",route="/plans/{id}",status="502"} 1"#,
+            r#"dealix_http_requests_total{method="other",route="unmatched",status="404"} 1"#,
+            r#"dealix_http_request_duration_seconds_sum{method="GET",route="/plans/{id}"} 0.75"#,
+            "error_rate_total 1",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+        }
+    }
+}
