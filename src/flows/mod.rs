@@ -5,6 +5,7 @@ pub mod heal_checkout;
 pub mod inbox;
 pub mod request_demo;
 pub mod settle_event;
+pub mod show_breakers;
 pub mod show_checkout;
 pub mod start_checkout;
 pub mod track_visit;

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::AppState;
 
 mod auth;
+mod breakers;
 mod checkout;
 mod docs;
 mod edge;
@@ -46,6 +47,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(webhooks::routes())
         .merge(public::routes())
         .merge(pages::routes())
+        .merge(breakers::routes())
         .merge(problems::routes())
         .merge(docs::routes())
 }

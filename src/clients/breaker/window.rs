@@ -100,7 +100,7 @@ mod tests {
 
     fn window() -> (Window, Instant) {
         let epoch = Clock::default().monotonic();
-        (Window::new(Duration::from_secs(60), epoch), epoch)
+        (Window::new(Duration::from_mins(1), epoch), epoch)
     }
 
     fn at(epoch: Instant, millis: u64) -> Instant {

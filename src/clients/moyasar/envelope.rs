@@ -107,13 +107,6 @@ impl Envelope {
     }
 }
 
-impl Live {
-    /// Whether the event does not claim to be from the other mode.
-    pub fn agrees_with(self, mode: Mode) -> bool {
-        self == Self::Absent || self == Self::Says(mode)
-    }
-}
-
 impl Subject {
     fn of(data: &RawValue) -> Option<Self> {
         if !data.get().starts_with('{') {

@@ -100,18 +100,23 @@ impl Model {
         }
     }
 
-    fn end(&mut self, call: Call, failed: Option<Option<u64>>, took: u64, jitter: u32) {
+    fn end(&mut self, call: Call, verdict: Verdict, took: u64, jitter: u32) {
         if !self.counts(call) {
             return;
         }
         let is_slow = took > 5_000;
-        if failed.is_some() {
+        let (failed, asked_for) = match verdict {
+            Verdict::Answered => (false, 0),
+            Verdict::Outage { retry_after } => {
+                (true, retry_after.map_or(0, |asked| asked.as_secs().min(45) * 1_000))
+            }
+        };
+        if failed {
             self.failed_in_a_row += 1;
         }
-        let asked_for = failed.flatten().unwrap_or(0).min(45) * 1_000;
         if let Some(shut) = &mut self.shut {
             shut.probe = None;
-            if failed.is_none() && !is_slow {
+            if !failed && !is_slow {
                 self.shut = None;
                 self.phase += 1;
                 self.calls.clear();
@@ -124,10 +129,10 @@ impl Model {
             shut.until = self.now + grown.max(10_000).max(asked_for);
             return;
         }
-        if failed.is_none() {
+        if !failed {
             self.failed_in_a_row = 0;
         }
-        self.calls.push((self.now, failed.is_some(), is_slow));
+        self.calls.push((self.now, failed, is_slow));
         if self.should_open() {
             let until = self.now + asked_for.max(10_000);
             self.shut = Some(Shut { until, failed_probes: 0, probe: None });
@@ -182,14 +187,14 @@ proptest! {
                 Act::Answer { nth, took } if nth < open_calls.len() => {
                     let (ticket, call) = open_calls.remove(nth);
                     machine.record(ticket, Verdict::Answered, Duration::from_millis(took), 0, now);
-                    model.end(call, None, took, 0);
+                    model.end(call, Verdict::Answered, took, 0);
                 }
                 Act::Fail { nth, took, retry_after, jitter } if nth < open_calls.len() => {
                     let (ticket, call) = open_calls.remove(nth);
                     let outage =
                         Verdict::Outage { retry_after: retry_after.map(Duration::from_secs) };
                     machine.record(ticket, outage, Duration::from_millis(took), jitter, now);
-                    model.end(call, Some(retry_after), took, jitter);
+                    model.end(call, outage, took, jitter);
                 }
                 Act::Drop { nth } if nth < open_calls.len() => {
                     let (ticket, call) = open_calls.remove(nth);

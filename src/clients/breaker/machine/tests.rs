@@ -182,7 +182,7 @@ fn eight_slow_calls_of_ten_open_it_and_seven_do_not() {
     let slow = Duration::from_millis(5_001);
     let mut world = World::new(RULES);
     world.calls_of(7, Verdict::Answered, slow);
-    world.calls_of(3, Verdict::Answered, Duration::from_millis(5_000));
+    world.calls_of(3, Verdict::Answered, secs(5));
     assert_eq!(world.machine.view(world.now).tally, Tally { calls: 10, failures: 0, slow: 7 });
     assert_eq!(world.state(), State::Closed);
 
@@ -289,7 +289,7 @@ fn a_slow_probe_opens_it_again_and_one_just_in_time_closes_it() {
     assert_eq!(world.causes().pop(), Some(Cause::ProbeSlow));
 
     let mut world = World::half_open();
-    world.calls_of(1, Verdict::Answered, Duration::from_millis(5_000));
+    world.calls_of(1, Verdict::Answered, secs(5));
     assert_eq!(world.state(), State::Closed);
 }
 
