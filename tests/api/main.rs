@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails should fail the test")]
 
+mod breakers;
 mod checkout;
 mod everywhere;
 mod harness;
