@@ -159,9 +159,7 @@ fn add_problems(path: &str, operation: &mut Operation) {
             && status.as_str() >= "400"
             && answer.content.is_empty()
         {
-            answer
-                .content
-                .insert("application/problem+json".to_owned(), RefOr::T(problem(path, answer)));
+            answer.content.insert(PROBLEM.to_owned(), RefOr::T(problem(path, answer)));
         }
     }
 }

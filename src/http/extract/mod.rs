@@ -98,12 +98,14 @@ where
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(PathRejection::FailedToDeserializePathParams(failure)) => {
-                let name = match failure.into_kind() {
-                    ErrorKind::InvalidUtf8InPathParam { key }
-                    | ErrorKind::ParseErrorAtKey { key, .. }
-                    | ErrorKind::DeserializeError { key, .. } => key,
+                let name = if let ErrorKind::InvalidUtf8InPathParam { key }
+                | ErrorKind::ParseErrorAtKey { key, .. }
+                | ErrorKind::DeserializeError { key, .. } = failure.into_kind()
+                {
+                    key
+                } else {
                     // A path of one parameter, parsed without its name.
-                    _ => first_parameter(parts, state).await,
+                    first_parameter(parts, state).await
                 };
                 Err(wrong_parameter(name, Fault::InvalidValue))
             }
