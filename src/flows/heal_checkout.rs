@@ -74,7 +74,7 @@ impl HealCheckout {
             Ok(Some(checkout)) => self.run(checkout, request_id).await,
             Ok(None) => tracing::debug!("An invoice callback had a token that is no checkout's"),
             Err(error) => {
-                tracing::warn!(error = %error, "An invoice callback came to nothing: {error}")
+                tracing::warn!(error = %error, "An invoice callback came to nothing: {error}");
             }
         }
     }

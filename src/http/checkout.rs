@@ -142,8 +142,9 @@ impl StartCheckoutBody {
         let plan_id = fields.required("/plan_id", self.plan_id, |text| short_text(text, 64));
         let name =
             fields.required("/customer_name", self.customer_name, |text| short_text(text, 200));
-        let email = fields.required("/customer_email", self.customer_email, email);
-        let phone = fields.optional("/customer_phone", filled(self.customer_phone), phone);
+        let email = fields.required("/customer_email", self.customer_email.as_deref(), email);
+        let phone =
+            fields.optional("/customer_phone", filled(self.customer_phone).as_deref(), phone);
         let tenant =
             fields.optional("/tenant_id", filled(self.tenant_id), |text| short_text(text, 128));
         let (Some(plan_id), Some(name), Some(email), Some(phone), Some(tenant_id)) =
@@ -415,10 +416,10 @@ pub(super) fn short_text(text: String, max: usize) -> Result<String, Fault> {
     Ok(if trimmed.len() == text.len() { text } else { trimmed.to_owned() })
 }
 
-pub(super) fn email(text: String) -> Result<Email, Fault> {
-    Email::parse(&text).map_err(|_| Fault::InvalidEmail)
+pub(super) fn email(text: &str) -> Result<Email, Fault> {
+    Email::parse(text).map_err(|_| Fault::InvalidEmail)
 }
 
-pub(super) fn phone(text: String) -> Result<Phone, Fault> {
-    Phone::parse(&text).map_err(|_| Fault::InvalidPhone)
+pub(super) fn phone(text: &str) -> Result<Phone, Fault> {
+    Phone::parse(text).map_err(|_| Fault::InvalidPhone)
 }

@@ -34,6 +34,8 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
      form-action 'none'",
 );
 
+const PROBLEM: &str = "application/problem+json";
+
 const AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
 /// What the document says apart from its routes.

@@ -161,10 +161,10 @@ impl DemoRequestBody {
     fn request(self, context: &RequestContext) -> Result<DemoRequest, Problem> {
         let mut fields = Fields::default();
         let name = fields.required("/name", self.name, |text| short_text(text, 200));
-        let address = fields.required("/email", self.email, email);
+        let address = fields.required("/email", self.email.as_deref(), email);
         let company =
             fields.optional("/company", filled(self.company), |text| short_text(text, 200));
-        let number = fields.optional("/phone", filled(self.phone), phone);
+        let number = fields.optional("/phone", filled(self.phone).as_deref(), phone);
         let message =
             fields.optional("/message", filled(self.message), |text| short_text(text, 4000));
         let consent = fields.required("/consent", self.consent, |consent| {

@@ -1,7 +1,11 @@
 //! The service as its clients see it: HTTP in, JSON out, a fresh database for every test, and every
 //! answer held against the OpenAPI document.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails should fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a step that fails should fail the test"
+)]
 
 mod breakers;
 mod checkout;
