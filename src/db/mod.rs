@@ -3,6 +3,8 @@
 //! A function that takes a transaction is only correct inside one; any other takes an executor.
 //! Nothing here begins or commits a transaction.
 
+use std::time::Duration;
+
 pub mod audit_log;
 pub mod checkouts;
 pub mod demo_requests;
@@ -14,6 +16,14 @@ pub mod reviews;
 pub mod role;
 pub mod subscriptions;
 pub mod webhook_events;
+
+/// How long a request waits for Postgres before it is told that the store is away.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Ends work for a request that waits too long: a frozen Postgres must not hold its caller.
+pub async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
 
 /// Whether Postgres itself is the trouble (away, out of connections, shutting down, a lost election
 /// over locks), as opposed to what it was asked: then the same statement may pass later.

@@ -68,15 +68,14 @@ impl HealCheckout {
             && self.looks.claim(checkout, self.clock.monotonic())
     }
 
-    /// Looks because the provider called the invoice's callback with that token.
-    pub async fn after_callback(&self, token: &str, request_id: &str) {
-        match db::checkouts::find_by_callback_token(&self.db, token).await {
-            Ok(Some(checkout)) => self.run(checkout, request_id).await,
-            Ok(None) => tracing::debug!("An invoice callback had a token that is no checkout's"),
-            Err(error) => {
-                tracing::warn!(error = %error, "An invoice callback came to nothing: {error}");
-            }
-        }
+    /// The checkout that an invoice callback with that token is about. Only the provider can know
+    /// the token, so nobody else can make us look.
+    pub async fn find_called_back(&self, token: &str) -> Option<CheckoutId> {
+        let found = db::in_time(db::checkouts::find_by_callback_token(&self.db, token)).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "An invoice callback came to nothing: {error}");
+            None
+        })
     }
 
     /// Looks now. A failure is logged and otherwise nothing: the next prompt tries again.

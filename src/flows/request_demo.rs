@@ -40,8 +40,11 @@ pub async fn request_demo(
         created_at: now,
     };
     let event = Occurrence::new(FunnelEvent::DemoRequest, id.to_string(), now);
-    let mut tx = db.begin().await?;
-    db::demo_requests::insert(&mut *tx, &lead).await?;
-    db::outbox::insert(&mut tx, &event, analytics, Some(&request.request_id)).await?;
-    tx.commit().await
+    db::in_time(async {
+        let mut tx = db.begin().await?;
+        db::demo_requests::insert(&mut *tx, &lead).await?;
+        db::outbox::insert(&mut tx, &event, analytics, Some(&request.request_id)).await?;
+        tx.commit().await
+    })
+    .await
 }

@@ -314,14 +314,16 @@ fn summary(record: &Recorded) -> serde_json::Value {
 /// bill of ours is equal to.
 fn facts(payment: &Payment) -> Fetched {
     let halalas = |amount: Option<i64>| Halalas(amount.unwrap_or_default());
+    // Postgres takes no U+0000 in a text, whoever sends it.
+    let text = |text: &str| text.replace('\0', "");
     Fetched {
-        status: PaymentStatus::from_name(&payment.status),
+        status: PaymentStatus::from_name(&text(&payment.status)),
         amount: halalas(payment.amount),
-        currency: payment.currency.clone().unwrap_or_default(),
+        currency: payment.currency.as_deref().map(text).unwrap_or_default(),
         refunded: halalas(payment.refunded),
         captured: halalas(payment.captured),
         updated_at: payment.updated_at,
-        message: payment.message().map(str::to_owned),
+        message: payment.message().map(text),
     }
 }
 

@@ -30,6 +30,10 @@ impl ShowCheckout {
     /// The checkout with that id, if there is one. One that waits for longer than a webhook takes
     /// prompts a look at the provider, whose result the next poll shows.
     pub async fn run(&self, id: CheckoutId) -> sqlx::Result<Option<Shown>> {
+        db::in_time(self.find(id)).await
+    }
+
+    async fn find(&self, id: CheckoutId) -> sqlx::Result<Option<Shown>> {
         let Some(checkout) = db::checkouts::find(&self.db, id).await? else { return Ok(None) };
         if checkout.status == CheckoutStatus::Pending && self.heal.is_due(id, checkout.created_at) {
             let (heal, request_id) = (self.heal.clone(), checkout.request_id.clone());

@@ -113,7 +113,7 @@ impl StartCheckout {
             Ok(made) => made,
             Err(error) => return Err(self.give_up(&checkout, error).await),
         };
-        self.remember_page(&checkout, &invoice.id, payment_url.as_str()).await?;
+        db::in_time(self.remember_page(&checkout, &invoice.id, payment_url.as_str())).await?;
         self.wake.outbox.notify_one();
         Ok(Started::InvoiceCreated(OpenCheckout {
             checkout_id: checkout.id,
@@ -148,7 +148,7 @@ impl StartCheckout {
             created_at: now,
             expires_at: now + PAGE_LIFE,
         };
-        db::checkouts::insert(&self.db, &checkout).await?;
+        db::in_time(db::checkouts::insert(&self.db, &checkout)).await?;
         Ok(checkout)
     }
 
@@ -225,8 +225,8 @@ impl StartCheckout {
         if !error.is_uncertain() {
             let now = self.clock.now();
             let refused = CheckoutStatus::Refused;
-            if let Err(error) = db::checkouts::set_opened(&self.db, checkout.id, refused, now).await
-            {
+            let mark = db::checkouts::set_opened(&self.db, checkout.id, refused, now);
+            if let Err(error) = db::in_time(mark).await {
                 tracing::warn!(
                     checkout.id = %checkout.id,
                     error = %error,

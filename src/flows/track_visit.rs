@@ -26,6 +26,9 @@ pub async fn track_visit(
 ) -> sqlx::Result<()> {
     let Visit { event, visitor, properties, request_id } = visit;
     let occurrence = Occurrence { properties, ..Occurrence::new(event, visitor, now) };
-    let mut connection = db.acquire().await?;
-    db::outbox::insert(&mut connection, &occurrence, analytics, Some(&request_id)).await
+    db::in_time(async {
+        let mut connection = db.acquire().await?;
+        db::outbox::insert(&mut connection, &occurrence, analytics, Some(&request_id)).await
+    })
+    .await
 }

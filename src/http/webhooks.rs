@@ -109,8 +109,10 @@ async fn receive_moyasar_invoice(
     context: RequestContext,
     Path(token): Path<String>,
 ) -> Json<Heard> {
-    let request_id = context.request_id().to_owned();
-    tasks.spawn(async move { flow.after_callback(&token, &request_id).await });
+    if let Some(checkout) = flow.find_called_back(&token).await {
+        let request_id = context.request_id().to_owned();
+        tasks.spawn(async move { flow.run(checkout, &request_id).await });
+    }
     Json(Heard { status: "ok" })
 }
 
