@@ -3,9 +3,11 @@
 pub mod checkout;
 pub mod email;
 pub mod funnel;
+pub mod health;
 pub mod money;
 pub mod payment;
 pub mod phone;
 pub mod plan;
+pub mod redaction;
 pub mod subscription;
 pub mod webhook;
