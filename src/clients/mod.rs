@@ -11,8 +11,10 @@ use reqwest::StatusCode;
 
 pub mod breaker;
 pub mod breakers;
+pub mod health;
 pub mod moyasar;
 pub mod posthog;
+pub mod sentry;
 
 mod exchange;
 #[cfg(test)]

@@ -1,1 +1,0 @@
-//! Logs, metrics and error reports: the one place that sets them up.
