@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use axum::extract::FromRef;
 use chrono::TimeDelta;
 use sqlx::PgPool;
@@ -12,15 +13,22 @@ use utoipa::openapi::OpenApi;
 
 use crate::access::Access;
 use crate::clients::breakers::Breakers;
+use crate::clients::health::Service;
 use crate::clients::moyasar::secrets::WebhookSecrets;
 use crate::clients::moyasar::{self, Mode, Moyasar};
 use crate::clients::posthog::{self, Posthog};
+use crate::clients::sentry::{Reporter, Sentry};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, LlmConfig};
+use crate::db;
 use crate::domain::funnel::Analytics;
+use crate::domain::health::{Finding, Need};
 use crate::domain::plan::{CATALOGUE, Catalogue};
+use crate::flows::check_health::{HealthChecks, Settled};
+use crate::flows::check_sentry::CheckSentry;
 use crate::flows::deliver_events::DeliverEvents;
 use crate::flows::heal_checkout::{HealCheckout, Looks};
+use crate::flows::health_board::HealthBoard;
 use crate::flows::inbox::Inbox;
 use crate::flows::settle_event::SettleEvents;
 use crate::flows::show_checkout::ShowCheckout;
@@ -28,9 +36,14 @@ use crate::flows::start_checkout::StartCheckout;
 use crate::http::server::{self, Limits};
 use crate::http::{self, PriceList};
 use crate::jobs::Step;
+use crate::jobs::check_health::CheckHealthJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
+use crate::jobs::send_reports::SendReportsJob;
 use crate::jobs::settle_events::SettleEventsJob;
+use crate::jobs::upkeep::UpkeepJob;
+use crate::queue::Redis;
 use crate::tasks::Tasks;
+use crate::telemetry::{BUILD, Metrics, Telemetry};
 use crate::wake::Wake;
 
 /// The parts a handler may ask for. Each is cheap to clone.
@@ -50,6 +63,9 @@ pub(crate) struct AppState {
     pub show_checkout: ShowCheckout,
     pub heal_checkout: HealCheckout,
     pub inbox: Inbox,
+    pub check_sentry: CheckSentry,
+    pub health: HealthBoard,
+    pub metrics: Metrics,
 }
 
 /// What differs between production and a test.
@@ -73,10 +89,26 @@ pub struct App {
     settle_events: Option<SettleEventsJob>,
     /// None where analytics is switched off: there is nothing to send.
     deliver_events: Option<DeliverEventsJob>,
+    watch: Watch,
+    is_passive: bool,
+}
+
+/// The jobs that change nothing: they look and report, and run in a passive process too.
+#[derive(Clone)]
+struct Watch {
+    check_health: CheckHealthJob,
+    upkeep: UpkeepJob,
+    send_reports: SendReportsJob,
+}
+
+/// The connections to Postgres as the service opens them: when they are first needed.
+pub fn open_pool(config: &Config) -> anyhow::Result<PgPool> {
+    db::pool::open(&config.database.url, config.database.max_connections)
 }
 
 impl App {
-    /// Wires the parts together; reaches out to nothing. Tests call this with a pool of their own.
+    /// Wires the parts together; reaches out to nothing, but needs a tokio runtime. Tests call
+    /// this with a pool of their own.
     pub fn build(
         config: &Config,
         db: PgPool,
@@ -95,6 +127,16 @@ impl App {
         let breaker = breakers.add(posthog::CLIENT, config.posthog.breaker);
         let posthog = Posthog::new(&config.posthog, breaker, clock.clone())?;
         let analytics = if posthog.is_some() { Analytics::On } else { Analytics::Off };
+        let clients = (moyasar.clone(), posthog.clone());
+        let check_sentry = CheckSentry {
+            sentry: Sentry::new(&config.sentry, reporter(config, clock.clone(), is_passive))?,
+            db: db.clone(),
+            analytics,
+            bell: Arc::clone(&wake.outbox),
+            clock: clock.clone(),
+        };
+        let interval = Duration::from_secs(config.health.interval_secs);
+        let health = HealthBoard::new(interval, clock.clone(), requests.stopping().clone());
 
         let start_checkout = StartCheckout {
             db: db.clone(),
@@ -165,13 +207,13 @@ impl App {
             show_checkout,
             heal_checkout,
             inbox,
+            check_sentry,
+            health,
+            metrics: Metrics::install()?,
         };
-        let limits = Limits {
-            header_timeout: Duration::from_secs(config.http.header_timeout_secs),
-            max_connections: config.http.max_connections,
-            drain: Duration::from_secs(config.http.drain_secs),
-        };
-        Ok(Self { state, requests, limits, settle_events, deliver_events })
+        let limits = limits(config);
+        let watch = watch(config, &state, clients)?;
+        Ok(Self { state, requests, limits, settle_events, deliver_events, watch, is_passive })
     }
 
     /// The HTTP side.
@@ -185,20 +227,60 @@ impl App {
         self.requests.start("http", |stop| server::serve(listener, service, limits, tasks, stop));
     }
 
+    /// Shows metrics, and nothing else, without a key to who connects to `listener`.
+    pub fn serve_metrics(&self, listener: TcpListener) {
+        let (service, limits, tasks) = (self.metrics_router(), self.limits, self.requests.clone());
+        self.requests
+            .start("metrics", |stop| server::serve(listener, service, limits, tasks, stop));
+    }
+
+    /// What is shown there.
+    pub fn metrics_router(&self) -> Router {
+        http::metrics_router(self.state.metrics.clone())
+    }
+
     /// The connections and whoever accepts them. They stop before the jobs, or with them.
     pub fn requests(&self) -> &Tasks {
         &self.requests
     }
 
-    /// Starts the background side.
+    /// Starts the background side; in a passive process only what looks and reports.
     pub fn start_jobs(&self) {
         let tasks = &self.state.tasks;
+        let Watch { check_health, upkeep, send_reports } = self.watch.clone();
+        check_health.start(tasks);
+        tasks.start("upkeep", |stop| upkeep.run(stop));
+        tasks.start("send_reports", |stop| send_reports.run(stop));
+        if self.is_passive {
+            return;
+        }
         if let Some(job) = self.settle_events.clone() {
             tasks.start("settle_events", |stop| job.run(stop));
         }
         if let Some(job) = self.deliver_events.clone() {
             tasks.start("deliver_events", |stop| job.run(stop));
         }
+    }
+
+    /// Runs every health check once. Tests call this instead of waiting.
+    pub async fn check_health(&self) {
+        self.watch.check_health.step().await;
+    }
+
+    /// Sets every gauge of the process once.
+    pub fn upkeep(&self) {
+        self.watch.upkeep.step();
+    }
+
+    /// From now on every logged error is also reported to Sentry.
+    pub fn report_errors_of(&self, telemetry: &Telemetry) {
+        telemetry.report_to(self.state.check_sentry.sentry.clone());
+    }
+
+    /// Sends the error reports that still wait, once all tasks have stopped; tells whether
+    /// `patience` sufficed.
+    pub async fn flush_reports(&self, patience: Duration) -> bool {
+        self.state.check_sentry.sentry.flush(patience).await
     }
 
     /// Runs steps of every background loop until none of them finds any work.
@@ -245,6 +327,65 @@ impl AppState {
     }
 }
 
+/// How much of our time a connection may take.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        header_timeout: Duration::from_secs(config.http.header_timeout_secs),
+        max_connections: config.http.max_connections,
+        drain: Duration::from_secs(config.http.drain_secs),
+    }
+}
+
+/// Who reports errors.
+fn reporter(config: &Config, clock: Clock, is_passive: bool) -> Reporter {
+    let release = format!("{}+{}", BUILD.version, BUILD.commit);
+    Reporter { release, environment: config.app.env.name(), clock, is_passive }
+}
+
+fn watch(
+    config: &Config,
+    state: &AppState,
+    (moyasar, posthog): (Option<Moyasar>, Option<Posthog>),
+) -> anyhow::Result<Watch> {
+    let AppState { db, clock, health, breakers, metrics, check_sentry, .. } = state.clone();
+    let idle_after = Duration::from_secs(config.health.idle_probe_secs);
+    let service = |name| {
+        let breaker = breakers.get(name)?;
+        Some(Arc::new(Service::new(Arc::clone(breaker), clock.clone(), idle_after)))
+    };
+    let checks = HealthChecks {
+        redis: Redis::new(&config.redis.url).context("REDIS_URL")?,
+        moyasar: moyasar.zip(service(moyasar::CLIENT)),
+        posthog: posthog.zip(service(posthog::CLIENT)),
+        settled: settled(config),
+        patience: Duration::from_millis(config.health.timeout_ms),
+        board: health,
+        clock: clock.clone(),
+        db: db.clone(),
+    };
+    let interval = Duration::from_secs(config.health.interval_secs);
+    let started = clock.monotonic();
+    Ok(Watch {
+        check_health: CheckHealthJob { checks, interval },
+        upkeep: UpkeepJob { metrics, db, clock, started },
+        send_reports: SendReportsJob { sentry: check_sentry.sentry },
+    })
+}
+
+/// What health makes of the settings alone.
+fn settled(config: &Config) -> Settled {
+    let need = match config.app.env {
+        Environment::Production => Need::Required,
+        Environment::Development | Environment::Test | Environment::Staging => Need::Optional,
+    };
+    let is_off = !config.posthog.enabled;
+    Settled {
+        llm_providers: Finding::of_providers(&providers(&config.llm), need),
+        moyasar: Finding::without_key(need),
+        posthog: if is_off { Finding::disabled() } else { Finding::without_key(need) },
+    }
+}
+
 /// What the HTTP side needs to know of the configuration.
 fn http_settings(config: &Config, clock: &Clock) -> anyhow::Result<http::Settings> {
     let origins = config.http.cors_origins.iter();
@@ -257,6 +398,8 @@ fn http_settings(config: &Config, clock: &Clock) -> anyhow::Result<http::Setting
         cors_origins: origins.collect::<Result<_, _>>()?,
         has_security_headers: config.flags.security_headers_enabled,
         env: config.app.env.name(),
+        refuses_unverified_webhooks: config.app.env == Environment::Production
+            && !config.flags.webhook_verify_all,
         providers: providers(&config.llm),
         started: clock.monotonic(),
     })

@@ -13,16 +13,20 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Output};
-use crate::app::{App, Overrides};
+use crate::app::{self, App, Overrides};
 use crate::config::{Config, Environment, Loaded};
 use crate::db;
 use crate::tasks::Tasks;
+use crate::telemetry;
 
 /// What a connection gets to notice that its time for draining is over.
 const CUT_OFF: Duration = Duration::from_millis(500);
 
 /// How long saying goodbye to Postgres may take.
 const CLOSE: Duration = Duration::from_millis(500);
+
+/// How long the last error reports may take.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Serve requests until SIGTERM or SIGINT.
 ///
@@ -36,7 +40,7 @@ Examples:
   dealix-api serve --passive   look at a copy of production without touching the world
   APP_PORT=9000 APP_LOG_LEVEL=debug dealix-api serve")]
 pub struct Serve {
-    /// Run no background job and refuse every outbound call.
+    /// Change nothing by itself and refuse every outbound call; health is still checked.
     #[arg(long)]
     passive: bool,
 }
@@ -46,17 +50,20 @@ impl Serve {
         let config = &loaded.config;
         // Before anything is started: from now on no signal is lost.
         let mut signals = Signals::listen()?;
-        let db = db::pool::open(&config.database.url, config.database.max_connections)?;
+        let telemetry = telemetry::init(config)?;
+        let db = app::open_pool(config)?;
         let tasks = Tasks::default();
         let overrides = Overrides { is_passive: self.passive, ..Overrides::default() };
         let app = App::build(config, db.clone(), tasks.clone(), overrides)?;
+        app.report_errors_of(&telemetry);
         let address = SocketAddr::new(config.app.host, config.app.port);
         let listener = bind(address, "APP_HOST and APP_PORT").await?;
         let url = format!("http://{}", listener.local_addr()?);
-        app.serve(listener);
-        if !self.passive {
-            app.start_jobs();
+        if let Some(address) = config.app.metrics_addr {
+            app.serve_metrics(bind(address, "METRICS_ADDR").await?);
         }
+        app.serve(listener);
+        app.start_jobs();
         announce(&url, &loaded, out)?;
         warn(&loaded);
         warn_of_superuser(&tasks, db.clone());
@@ -72,6 +79,7 @@ impl Serve {
             app.requests().stop(drain).await;
             tasks.stop(Duration::MAX).await;
             let _closed = tokio::time::timeout(CLOSE, db.close()).await;
+            app.flush_reports(FLUSH).await;
         };
         let bound = Duration::from_secs(config.http.shutdown_secs);
         tokio::select! {

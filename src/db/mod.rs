@@ -5,9 +5,12 @@
 
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
+
 pub mod audit_log;
 pub mod checkouts;
 pub mod demo_requests;
+pub mod health;
 pub mod invoices;
 pub mod outbox;
 pub mod payments;
@@ -36,4 +39,11 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
         return matches!(code.get(..2), Some("08" | "40" | "53" | "57" | "58")) || code == "55P03";
     }
     matches!(error, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
+}
+
+/// Whether Postgres is there but does not let us in.
+pub fn is_denied(error: &sqlx::Error) -> bool {
+    // Invalid authorization; no such database.
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }

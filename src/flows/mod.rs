@@ -1,7 +1,10 @@
 //! What we do: one file per business verb; owns transactions, knows no HTTP.
 
+pub mod check_health;
+pub mod check_sentry;
 pub mod deliver_events;
 pub mod heal_checkout;
+pub mod health_board;
 pub mod inbox;
 pub mod request_demo;
 pub mod settle_event;

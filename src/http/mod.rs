@@ -13,17 +13,20 @@ use crate::app::AppState;
 mod auth;
 mod breakers;
 mod checkout;
+mod deep_health;
 mod docs;
 mod edge;
 mod etag;
 mod extract;
 mod health;
 mod language;
+mod metrics;
 mod pages;
 mod pricing;
 mod problem;
 mod problems;
 mod public;
+mod sentry_check;
 pub mod server;
 mod settings;
 #[cfg(test)]
@@ -32,6 +35,7 @@ mod webhooks;
 
 pub use docs::openapi;
 pub use edge::Front;
+pub(crate) use metrics::open_router as metrics_router;
 pub use pricing::PriceList;
 pub use settings::Settings;
 
@@ -42,6 +46,9 @@ use problem::Problem;
 fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(docs::document())
         .merge(health::routes())
+        .merge(deep_health::routes())
+        .merge(metrics::routes())
+        .merge(sentry_check::routes())
         .merge(pricing::routes())
         .merge(checkout::routes())
         .merge(webhooks::routes())

@@ -21,6 +21,8 @@ pub struct Settings {
     pub has_security_headers: bool,
     /// Name of the environment we run in.
     pub env: &'static str,
+    /// Whether somebody tried, in vain, to switch the verification of webhooks off.
+    pub refuses_unverified_webhooks: bool,
     /// Language-model providers that have a key, in the order they are called.
     pub providers: Arc<[String]>,
     /// When the service was wired, by the clock's monotonic hand.
