@@ -7,9 +7,9 @@ use std::fmt;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
-use dealix::app::{App, Overrides};
+use dealix::app::{App, Overrides, open_pool};
 use dealix::clock::Clock;
-use dealix::config::{Sources, load};
+use dealix::config::{Config, Sources, load};
 use dealix::tasks::Tasks;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -48,8 +48,17 @@ impl TestApp {
 
     /// Starts with some variables of the environment set.
     pub fn start_with(db: PgPool, variables: &[(&str, &str)]) -> Self {
-        let config = load(&Sources { environment: environment(variables), ..Sources::default() });
-        let config = config.unwrap().config;
+        Self::build(&config(variables), db)
+    }
+
+    /// Starts with connections to Postgres of its own, opened as in production, to where the
+    /// variables say that it is.
+    pub fn start_alone(variables: &[(&str, &str)]) -> Self {
+        let config = config(variables);
+        Self::build(&config, open_pool(&config).unwrap())
+    }
+
+    fn build(config: &Config, db: PgPool) -> Self {
         let clock = Clock::held(NOW.parse().unwrap());
         let overrides = Overrides {
             clock: clock.clone(),
@@ -57,7 +66,7 @@ impl TestApp {
             ..Overrides::default()
         };
         let tasks = Tasks::default();
-        let app = App::build(&config, db.clone(), tasks.clone(), overrides).unwrap();
+        let app = App::build(config, db.clone(), tasks.clone(), overrides).unwrap();
         let front = BoxCloneSyncService::new(app.router());
         Self { app, db, clock, tasks, front }
     }
@@ -141,6 +150,11 @@ impl fmt::Debug for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {}", self.status, String::from_utf8_lossy(&self.body))
     }
+}
+
+fn config(variables: &[(&str, &str)]) -> Config {
+    let sources = Sources { environment: environment(variables), ..Sources::default() };
+    load(&sources).unwrap().config
 }
 
 /// The environment of a test: nothing of the machine's own but where its Redis is.
