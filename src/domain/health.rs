@@ -184,6 +184,8 @@ pub enum Facts {
     Providers(Vec<String>),
     /// The state of the service's breaker.
     Breaker(&'static str),
+    /// The dead-letter queues, which are not built yet: nobody knows their depth.
+    Queues,
     /// The migrations that the database lacks.
     MissingMigrations(Vec<i64>),
 }

@@ -77,7 +77,8 @@ impl HealthChecks {
             },
             Check::Migrations => self.migrations().await,
             // They come with the parts that they look after.
-            Check::Dlq | Check::Reconciliation | Check::Backup => Finding::disabled(),
+            Check::Dlq => Finding { facts: Facts::Queues, ..Finding::disabled() },
+            Check::Reconciliation | Check::Backup => Finding::disabled(),
         }
     }
 

@@ -149,7 +149,9 @@ fn announce(
     text: Option<&str>,
 ) {
     let (name, before_name, now_name) = (check.name(), before.name(), now.name());
-    gauge!("dealix_health_status", "check" => name, "status" => before_name).set(0);
+    if before != Status::Unknown {
+        gauge!("dealix_health_status", "check" => name, "status" => before_name).set(0);
+    }
     gauge!("dealix_health_status", "check" => name, "status" => now_name).set(1);
     match now {
         Status::Fail | Status::Degraded => tracing::warn!(
@@ -159,10 +161,11 @@ fn announce(
             text,
             "The health of {name} went from {before_name} to {now_name}"
         ),
-        Status::Ok | Status::Disabled | Status::Unknown => tracing::info!(
+        Status::Ok => tracing::info!(
             check = name,
             status = now_name,
             "The health of {name} went from {before_name} to {now_name}"
         ),
+        Status::Disabled | Status::Unknown => (),
     }
 }

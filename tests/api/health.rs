@@ -67,9 +67,13 @@ async fn when_all_is_well_every_probe_says_so(db: PgPool) {
     let migrations = json!({ "status": "ok", "ms": 0, "age_ms": 0, "missing": [] });
     assert_eq!(check(&deep, "migrations"), &migrations);
     let disabled = json!({ "status": "disabled", "ms": null, "age_ms": 0 });
-    for name in ["moyasar", "posthog", "dlq", "reconciliation", "backup"] {
+    for name in ["moyasar", "posthog", "reconciliation", "backup"] {
         assert_eq!(check(&deep, name), &disabled, "{name}");
     }
+    let dlq = json!({
+        "status": "disabled", "ms": null, "age_ms": 0, "depth": null, "oldest_age_s": null,
+    });
+    assert_eq!(check(&deep, "dlq"), &dlq);
     let llm = json!({
         "status": "disabled", "ms": null, "age_ms": 0, "providers": [], "breakers": {},
     });

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -234,6 +235,14 @@ struct FactsReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false, examples("closed"))]
     breaker: Option<&'static str>,
+    /// Unresolved dead letters; null while nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    depth: Option<Value>,
+    /// Age of the oldest dead letter in seconds; null while nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    oldest_age_s: Option<Value>,
     /// Versions of the migrations that the database lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -317,6 +326,9 @@ impl FactsReport {
             Facts::None => none,
             Facts::Providers(providers) => {
                 Self { providers: Some(providers), breakers: Some(BTreeMap::new()), ..none }
+            }
+            Facts::Queues => {
+                Self { depth: Some(Value::Null), oldest_age_s: Some(Value::Null), ..none }
             }
             Facts::Breaker(state) => Self { breaker: Some(state), ..none },
             Facts::MissingMigrations(missing) => Self { missing: Some(missing), ..none },
