@@ -41,6 +41,7 @@ use crate::jobs::deliver_events::DeliverEventsJob;
 use crate::jobs::send_reports::SendReportsJob;
 use crate::jobs::settle_events::SettleEventsJob;
 use crate::jobs::upkeep::UpkeepJob;
+use crate::jobs::watch_backlog::WatchBacklogJob;
 use crate::queue::Redis;
 use crate::tasks::Tasks;
 use crate::telemetry::{BUILD, Metrics, Telemetry};
@@ -99,6 +100,7 @@ struct Watch {
     check_health: CheckHealthJob,
     upkeep: UpkeepJob,
     send_reports: SendReportsJob,
+    backlog: WatchBacklogJob,
 }
 
 /// The connections to Postgres as the service opens them: when they are first needed.
@@ -247,10 +249,11 @@ impl App {
     /// Starts the background side; in a passive process only what looks and reports.
     pub fn start_jobs(&self) {
         let tasks = &self.state.tasks;
-        let Watch { check_health, upkeep, send_reports } = self.watch.clone();
+        let Watch { check_health, upkeep, send_reports, backlog } = self.watch.clone();
         check_health.start(tasks);
         tasks.start("upkeep", |stop| upkeep.run(stop));
         tasks.start("send_reports", |stop| send_reports.run(stop));
+        tasks.start("watch_backlog", |stop| backlog.run(stop));
         if self.is_passive {
             return;
         }
@@ -270,6 +273,11 @@ impl App {
     /// Sets every gauge of the process once.
     pub fn upkeep(&self) {
         self.watch.upkeep.step();
+    }
+
+    /// Shows the backlogs on the gauges once.
+    pub async fn watch_backlog(&self) -> anyhow::Result<()> {
+        self.watch.backlog.step().await.map(|_| ())
     }
 
     /// From now on every logged error is also reported to Sentry.
@@ -367,6 +375,7 @@ fn watch(
     let started = clock.monotonic();
     Ok(Watch {
         check_health: CheckHealthJob { checks, interval },
+        backlog: WatchBacklogJob { db: db.clone(), clock: clock.clone() },
         upkeep: UpkeepJob { metrics, db, clock, started },
         send_reports: SendReportsJob { sentry: check_sentry.sentry },
     })

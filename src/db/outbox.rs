@@ -139,3 +139,24 @@ pub async fn release(
     .await?;
     Ok(())
 }
+
+/// How many rows wait to be sent, and since when the oldest does.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog {
+    pub waiting: i64,
+    pub oldest_at: Option<DateTime<Utc>>,
+}
+
+/// What is not sent yet.
+pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
+    sqlx::query_as!(
+        Backlog,
+        r#"
+        select count(*) as "waiting!", min(happened_at) as oldest_at
+        from outbox
+        where status = 'pending'
+        "#
+    )
+    .fetch_one(db)
+    .await
+}

@@ -35,3 +35,10 @@ pub async fn insert(db: impl PgExecutor<'_>, new: &NewReview<'_>) -> sqlx::Resul
     .await?;
     Ok(result.rows_affected() == 1)
 }
+
+/// How many questions nobody has answered yet.
+pub async fn count_open(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select count(*) as "count!" from reviews where state = 'open'"#)
+        .fetch_one(db)
+        .await
+}

@@ -72,8 +72,6 @@ pub enum Problem {
     UpstreamUnavailable { retry_after: Duration },
     #[error("a store is unavailable")]
     StorageUnavailable { retry_after: Duration },
-    #[error("no such circuit breaker")]
-    BreakerNotFound,
     #[error("no such problem")]
     UnknownCode,
     /// Anything the client can do nothing about. The cause is logged, never sent.
@@ -119,7 +117,6 @@ impl Problem {
             Self::PaymentProviderError => Code::PaymentProviderError,
             Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
             Self::StorageUnavailable { .. } => Code::StorageUnavailable,
-            Self::BreakerNotFound => Code::BreakerNotFound,
             Self::UnknownCode => Code::ProblemNotFound,
             Self::Internal(_) => Code::Internal,
         }
@@ -149,7 +146,6 @@ impl Problem {
             | Self::PaymentGatewayError
             | Self::UpstreamUnavailable { .. }
             | Self::StorageUnavailable { .. }
-            | Self::BreakerNotFound
             | Self::UnknownCode
             | Self::Internal(_) => self.code().texts(language).detail.into(),
         }
@@ -184,7 +180,6 @@ impl Problem {
             | Self::InvalidEmail
             | Self::PaymentGatewayError
             | Self::PaymentProviderError
-            | Self::BreakerNotFound
             | Self::UnknownCode
             | Self::Internal(_) => None,
         }

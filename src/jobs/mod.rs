@@ -5,6 +5,7 @@ pub(crate) mod deliver_events;
 pub(crate) mod send_reports;
 pub(crate) mod settle_events;
 pub(crate) mod upkeep;
+pub(crate) mod watch_backlog;
 
 use std::time::Duration;
 
@@ -61,9 +62,9 @@ pub(crate) async fn repeat<F>(
     let mut trouble = Trouble::default();
     while !stop.is_cancelled() {
         match guarded(tokio::time::timeout(STEP_LIMIT, next())).await {
-            Ok(Ok(Ok(step))) => {
+            Ok(Ok(Ok(found))) => {
                 trouble.is_over(name);
-                if step == Step::Worked {
+                if found == Step::Worked {
                     continue;
                 }
             }
@@ -115,14 +116,14 @@ mod tests {
     async fn steps_of(outcome: impl AsyncFn(u32) -> anyhow::Result<Step>, wanted: u32) -> u32 {
         let (stop, count) = (CancellationToken::new(), Cell::new(0));
         let cadence = Cadence { name: "test", tick: Duration::from_secs(1), bell: None };
-        let step = || {
+        let next = || {
             count.set(count.get() + 1);
             if count.get() == wanted {
                 stop.cancel();
             }
             outcome(count.get())
         };
-        repeat(cadence, stop.clone(), step).await;
+        repeat(cadence, stop.clone(), next).await;
         count.get()
     }
 
@@ -154,7 +155,7 @@ mod tests {
         let cadence = Cadence { name: "test", tick: Duration::from_hours(1), bell: Some(&bell) };
         let count = Cell::new(0);
         let began = Instant::now();
-        let step = || {
+        let next = || {
             count.set(count.get() + 1);
             bell.notify_one();
             if count.get() == 2 {
@@ -162,7 +163,7 @@ mod tests {
             }
             async { Ok(Step::Idle) }
         };
-        repeat(cadence, stop.clone(), step).await;
+        repeat(cadence, stop.clone(), next).await;
         assert_eq!((count.get(), began.elapsed()), (2, Duration::ZERO));
     }
 }

@@ -30,11 +30,6 @@ pub use body::RawBody;
 #[derive(Clone, Debug)]
 pub struct Json<T>(pub T);
 
-/// A JSON body that may be left out, with or without a `Content-Type`: operators type
-/// `curl -X POST url`. An empty body means `{}`.
-#[derive(Clone, Debug)]
-pub struct OptionalJson<T>(pub T);
-
 /// The parameters in the path.
 #[derive(Clone, Debug)]
 pub struct Path<T>(pub T);
@@ -63,24 +58,6 @@ where
         }
         let RawBody(body) = RawBody::from_request(request, state).await?;
         parse(&body).map(Self)
-    }
-}
-
-impl<S, T> FromRequest<S> for OptionalJson<T>
-where
-    S: Sync,
-    T: DeserializeOwned,
-    Arc<Settings>: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let is_json = is_json(request.headers());
-        let RawBody(body) = RawBody::from_request(request, state).await?;
-        if body.is_empty() {
-            return parse(&Bytes::from_static(b"{}")).map(Self);
-        }
-        if is_json { parse(&body).map(Self) } else { Err(Problem::UnsupportedMediaType) }
     }
 }
 

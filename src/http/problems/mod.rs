@@ -71,7 +71,6 @@ codes! {
     PaymentProviderError = "payment-provider-error", BAD_GATEWAY, Later;
     UpstreamUnavailable = "upstream-unavailable", SERVICE_UNAVAILABLE, Later;
     StorageUnavailable = "storage-unavailable", SERVICE_UNAVAILABLE, Later;
-    BreakerNotFound = "breaker-not-found", NOT_FOUND, Never;
     ProblemNotFound = "problem-not-found", NOT_FOUND, Never;
     Internal = "internal", INTERNAL_SERVER_ERROR, Never;
 }

@@ -169,10 +169,6 @@ impl Code {
                     "نظام التخزين لدينا لا يستجيب. حاول مرة أخرى بعد المدة المذكورة في Retry-After.",
                 ),
             ),
-            Self::BreakerNotFound => (
-                text("Circuit breaker not found", "There is no circuit breaker of this name."),
-                text("قاطع الدائرة غير موجود", "لا يوجد قاطع دائرة بهذا الاسم."),
-            ),
             Self::ProblemNotFound => (
                 text("Problem not found", "There is no problem of this code."),
                 text("المشكلة غير موجودة", "لا توجد مشكلة بهذا الرمز."),
