@@ -161,7 +161,8 @@ fn add_problems(path: &str, operation: &mut Operation) {
             && status.as_str() >= "400"
             && answer.content.is_empty()
         {
-            answer.content.insert(PROBLEM.to_owned(), RefOr::T(problem(path, answer)));
+            let problem = RefOr::T(problem(path, answer));
+            answer.content.insert("application/problem+json".to_owned(), problem);
         }
     }
 }
