@@ -27,7 +27,7 @@ use crate::http::language::Language;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::problems::Code;
 
-/// The page has one stylesheet of its own in `style` attributes, and nothing from anywhere else.
+/// Swagger UI sets `style` attributes; everything else comes from files of ours.
 const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
@@ -162,7 +162,7 @@ fn add_problems(path: &str, operation: &mut Operation) {
             && answer.content.is_empty()
         {
             let problem = RefOr::T(problem(path, answer));
-            answer.content.insert("application/problem+json".to_owned(), problem);
+            answer.content.insert(PROBLEM.to_owned(), problem);
         }
     }
 }
