@@ -221,15 +221,18 @@ async fn every_operation_that_is_not_public_wants_a_key_of_its_scope(db: PgPool)
             assert_eq!(keyless.status, StatusCode::UNAUTHORIZED, "{method} {path}");
             assert_eq!(keyless.code(), "unauthenticated");
             assert_ne!(keyless.header("www-authenticate"), "");
-            let weaker = match security[0]["api_key"][0].as_str().unwrap() {
-                "service" => READER_KEY,
-                "admin:read" => SERVICE_KEY,
-                "admin" => READER_KEY,
+            let (weaker, right) = match security[0]["api_key"][0].as_str().unwrap() {
+                "service" => (READER_KEY, SERVICE_KEY),
+                "admin:read" => (SERVICE_KEY, READER_KEY),
+                "admin" => (READER_KEY, ADMIN_KEY),
                 other => panic!("{method} {path} wants the unknown scope {other}"),
             };
             let refused = app.send(request(method.clone(), &url, &[("x-api-key", weaker)])).await;
             assert_eq!(refused.status, StatusCode::FORBIDDEN, "{method} {path}");
             assert_eq!(refused.code(), "forbidden");
+            let let_in = app.send(request(method.clone(), &url, &[("x-api-key", right)])).await;
+            assert_ne!(let_in.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            assert_ne!(let_in.status, StatusCode::FORBIDDEN, "{method} {path}");
         }
     }
 }
