@@ -152,13 +152,13 @@ impl Breaker {
 
     /// Everything there is to see. Takes no permit.
     pub fn snapshot(&self) -> Snapshot {
-        let view = self.tell(|inner, now| inner.machine.view(now));
-        self.show(view.state);
-        let inner = self.lock();
+        let mut inner = self.lock();
         let now = self.clock.monotonic();
+        let view = inner.machine.view(now);
+        let news = self.take_news(&mut inner, now);
         let opened_at = view.opened.and_then(|_| inner.last_opening());
         let cooldown = view.opened.zip(view.retry).map(|(opened, retry)| retry - opened);
-        Snapshot {
+        let snapshot = Snapshot {
             name: self.name,
             state: view.state,
             failure_count: view.failures,
@@ -172,7 +172,11 @@ impl Breaker {
             last_call: inner
                 .last_call
                 .map(|(at, call)| LastCall { age: now.saturating_duration_since(at), ..call }),
-        }
+        };
+        drop(inner);
+        self.announce(&news);
+        self.show(snapshot.state);
+        snapshot
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -185,19 +189,20 @@ impl Breaker {
         // Read under the lock, so that time never goes back for the machine.
         let now = self.clock.monotonic();
         let result = act(&mut inner, now);
-        let moves = inner.machine.take_moves();
-        if moves.is_empty() {
-            return result;
-        }
-        let transitions: Vec<_> = moves.into_iter().map(|moved| self.dated(moved, now)).collect();
-        for transition in &transitions {
+        let news = self.take_news(&mut inner, now);
+        drop(inner);
+        self.announce(&news);
+        result
+    }
+
+    /// The changes of state that nobody was told of yet, remembered.
+    fn take_news(&self, inner: &mut Inner, now: Instant) -> Vec<Transition> {
+        let moves = inner.machine.take_moves().into_iter();
+        let news: Vec<_> = moves.map(|moved| self.dated(moved, now)).collect();
+        for transition in &news {
             inner.remember(*transition);
         }
-        drop(inner);
-        for transition in transitions {
-            self.announce(transition);
-        }
-        result
+        news
     }
 
     /// The machine knows only how long ago something was.
@@ -207,26 +212,27 @@ impl Breaker {
         Transition { at, from, to, cause }
     }
 
-    fn announce(&self, transition: Transition) {
-        let Transition { from, to, cause, .. } = transition;
-        let (name, from, cause) = (self.name, from.name(), cause.name());
-        self.show(to);
-        metrics::counter!("dealix_breaker_transitions_total", "breaker" => name, "to" => to.name())
-            .increment(1);
-        match to {
-            State::Open => tracing::warn!(
-                breaker.name = name,
-                breaker.from = from,
-                breaker.cause = cause,
-                "Opened the breaker of {name}: {cause}"
-            ),
-            State::HalfOpen | State::Closed => tracing::info!(
-                breaker.name = name,
-                breaker.from = from,
-                breaker.cause = cause,
-                "The breaker of {name} is {}: {cause}",
-                to.name()
-            ),
+    fn announce(&self, news: &[Transition]) {
+        for Transition { from, to, cause, .. } in news {
+            let (name, from, cause) = (self.name, from.name(), cause.name());
+            self.show(*to);
+            let labels = [("breaker", name), ("to", to.name())];
+            metrics::counter!("dealix_breaker_transitions_total", &labels).increment(1);
+            match to {
+                State::Open => tracing::warn!(
+                    breaker.name = name,
+                    breaker.from = from,
+                    breaker.cause = cause,
+                    "Opened the breaker of {name}: {cause}"
+                ),
+                State::HalfOpen | State::Closed => tracing::info!(
+                    breaker.name = name,
+                    breaker.from = from,
+                    breaker.cause = cause,
+                    "The breaker of {name} is {}: {cause}",
+                    to.name()
+                ),
+            }
         }
     }
 

@@ -225,7 +225,7 @@ async fn silence_ends_at_the_deadline_be_it_before_the_answer_or_within() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\":".to_vec();
     for sent in [Vec::new(), head] {
         let stub = Stub::new(vec![Reply::Stall(sent)]);
-        let http = http_client(Duration::from_millis(200)).unwrap();
+        let http = http_client(Duration::from_millis(400)).unwrap();
         let impatient = Moyasar { http, ..moyasar(stub.url.clone()) };
         let error = impatient.fetch_invoice(INVOICE_ID).await.unwrap_err();
         assert_eq!(
