@@ -29,17 +29,6 @@ pub(super) async fn send(
     Err(ClientError::Status { client, status, retry_after })
 }
 
-/// Reads an answer that says nothing, so that its connection can be used again.
-pub(super) async fn drain(mut response: Response) {
-    let mut length = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        length += chunk.len();
-        if length > LARGEST_ANSWER {
-            return;
-        }
-    }
-}
-
 /// Reads the answer as JSON.
 pub(super) async fn read_json<T: DeserializeOwned>(
     client: &'static str,

@@ -100,12 +100,7 @@ impl Posthog {
     }
 
     async fn exchange(&self, request: RequestBuilder) -> Result<(), ClientError> {
-        let exchange = async {
-            let response = exchange::send(CLIENT, &self.clock, request).await?;
-            exchange::drain(response).await;
-            Ok(())
-        };
-        self.breaker.call(exchange).await
+        self.breaker.call(exchange::send(CLIENT, &self.clock, request)).await.map(drop)
     }
 }
 
