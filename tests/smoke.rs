@@ -424,7 +424,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off_and_a_second_signal_does_not_wait_for_it() {
     let operator = Operator::new();
-    let mut service = operator.serve(&[NO_DATABASE, NO_REDIS]).await;
+    let service = operator.serve(&[NO_DATABASE, NO_REDIS]).await;
     let _request = service.begin_post("/api/v1/pricing/checkout", 2).await;
     service.signal("TERM").await;
     assert_eq!(service.end().await.0, 0);

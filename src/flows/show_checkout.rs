@@ -30,15 +30,24 @@ impl ShowCheckout {
     /// The checkout with that id, if there is one. One that waits for longer than a webhook takes
     /// prompts a look at the provider, whose result the next poll shows.
     pub async fn run(&self, id: CheckoutId) -> sqlx::Result<Option<Shown>> {
+        let shown = self.peek(id).await?;
+        if let Some(Shown { checkout, .. }) = &shown
+            && checkout.status == CheckoutStatus::Pending
+            && self.heal.is_due(id, checkout.created_at)
+        {
+            let (heal, request_id) = (self.heal.clone(), checkout.request_id.clone());
+            self.tasks.spawn(async move { heal.run(id, &request_id).await });
+        }
+        Ok(shown)
+    }
+
+    /// The same without any effect.
+    pub async fn peek(&self, id: CheckoutId) -> sqlx::Result<Option<Shown>> {
         db::in_time(self.find(id)).await
     }
 
     async fn find(&self, id: CheckoutId) -> sqlx::Result<Option<Shown>> {
         let Some(checkout) = db::checkouts::find(&self.db, id).await? else { return Ok(None) };
-        if checkout.status == CheckoutStatus::Pending && self.heal.is_due(id, checkout.created_at) {
-            let (heal, request_id) = (self.heal.clone(), checkout.request_id.clone());
-            self.tasks.spawn(async move { heal.run(id, &request_id).await });
-        }
         // Before it is paid, a subscription of the same customer is another checkout's business.
         let subscription = match checkout.paid_at {
             Some(_) => db::subscriptions::find(&self.db, &checkout.subscriber).await?,

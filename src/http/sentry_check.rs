@@ -1,6 +1,8 @@
 //! `GET /api/v1/admin/sentry-check`: do error reports and funnel events arrive?
 
 use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -54,7 +56,12 @@ async fn check_sentry(
     _: AdminReader,
     State(flow): State<CheckSentry>,
     context: RequestContext,
-) -> Json<SentryCheck> {
+    method: Method,
+) -> Response {
+    // A HEAD asks whether the route is there and has no effects.
+    if method == Method::HEAD {
+        return StatusCode::OK.into_response();
+    }
     let checked = flow.run(context.request_id()).await;
     Json(SentryCheck {
         status: checked.report.name(),
@@ -62,4 +69,5 @@ async fn check_sentry(
         event_id: checked.event_id,
         posthog: PosthogCheck { status: checked.event.name(), uuid: checked.uuid },
     })
+    .into_response()
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use dealix_sandbox::{Fault, Operation, Trouble, Twist, cards};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -487,4 +488,16 @@ async fn an_invoice_callback_is_only_a_prompt_and_always_200(db: PgPool) {
     assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
     assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 1);
     assert_eq!(shop.look(&bought).await["status"], "paid");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_head_of_a_waiting_checkout_has_no_effects(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.advance(Duration::from_secs(60));
+    let path = format!("{CHECKOUT}/{}", bought.checkout_id);
+    let answer = shop.app.send(Request::head(&path).body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
+    assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 0);
 }

@@ -383,8 +383,9 @@ async fn nothing_is_open_because_a_variable_is_empty(db: PgPool) {
 fn token(secret: &str, scope: &str, valid_for_secs: i64) -> String {
     let now = NOW.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp();
     let digest = sha2::Sha256::digest(secret);
-    let mut header = jsonwebtoken::Header::default();
-    header.kid = Some(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect());
+    let nibbles = digest.iter().take(8).flat_map(|byte| [byte >> 4, byte & 15]);
+    let kid = nibbles.map(|nibble| char::from_digit(nibble.into(), 16).unwrap()).collect();
+    let header = jsonwebtoken::Header { kid: Some(kid), ..jsonwebtoken::Header::default() };
     let claims = json!({
         "iss": "https://api.dealix.me", "aud": "dealix-api", "sub": "operator", "scope": scope,
         "jti": uuid::Uuid::nil(), "iat": now, "nbf": now, "exp": now + valid_for_secs,

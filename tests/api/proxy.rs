@@ -152,10 +152,10 @@ async fn relay(
     passed: Arc<AtomicU64>,
 ) {
     let born = outlook.borrow().freezes;
-    let passes = |weather: &Weather| !weather.is_frozen && born >= weather.lost_before;
+    let may_pass = |weather: &Weather| !weather.is_frozen && born >= weather.lost_before;
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if outlook.wait_for(passes).await.is_err() {
+        if outlook.wait_for(may_pass).await.is_err() {
             return;
         }
         passed.fetch_add(1, Ordering::Relaxed);

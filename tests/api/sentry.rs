@@ -50,7 +50,7 @@ async fn a_probe_is_sent_once_sentry_has_confirmed_it_and_one_is_queued_for_post
     assert!(app.tasks.stop(SOON).await);
     let ledger = world.ledger();
     let event = ledger.posthog_events_named("ops_probe").next().unwrap();
-    assert_eq!(event.uuid.to_string(), body["posthog"]["uuid"]);
+    assert_eq!(body["posthog"]["uuid"], event.uuid);
 }
 
 #[sqlx::test(migrations = "./migrations")]

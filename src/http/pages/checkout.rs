@@ -59,7 +59,7 @@ async fn show_checkout_page(
     let chosen = choice.lang.as_deref().and_then(locale);
     let id = Uuid::parse_str(&id).map(CheckoutId).ok();
     let shown = match id {
-        Some(id) => flow.run(id).await?.map(|shown| (id, shown)),
+        Some(id) => flow.peek(id).await?.map(|shown| (id, shown)),
         None => None,
     };
     let Some((id, shown)) = shown else {
