@@ -42,7 +42,7 @@ mod tests {
             "xxx",
             "sk_live_xxxxxxxx",
             "todo",
-            "TODO: ask Finance",
+            "todo: ask Finance",
             "<your key>",
             "sk_test_<key>",
             "postgresql://dealix:changeme@127.0.0.1/dealix",

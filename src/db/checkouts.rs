@@ -158,6 +158,24 @@ pub async fn set_opened(
     Ok(())
 }
 
+/// Ends a checkout that nobody has paid; one that has moved on stays where it is.
+pub async fn close(
+    db: impl PgExecutor<'_>,
+    id: CheckoutId,
+    status: CheckoutStatus,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update checkouts set status = $2, updated_at = $3 where id = $1 and status = 'pending'",
+        id as CheckoutId,
+        status as CheckoutStatus,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Moves a checkout that the same transaction has locked.
 pub async fn set_status(
     tx: &mut PgTransaction<'_>,

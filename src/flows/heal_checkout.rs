@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use crate::clients::moyasar::Moyasar;
 use crate::clock::Clock;
 use crate::db;
-use crate::domain::checkout::CheckoutId;
+use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::Analytics;
 use crate::flows::settle_payment::{Context, settle_payment};
 use crate::wake::Wake;
@@ -91,6 +91,7 @@ impl HealCheckout {
 
     async fn look(&self, checkout: CheckoutId, request_id: &str) -> anyhow::Result<()> {
         let Some(moyasar) = &self.moyasar else { return Ok(()) };
+        let mut ends = Vec::new();
         for invoice_id in db::invoices::list(&self.db, checkout).await? {
             let invoice = moyasar.fetch_invoice(&invoice_id).await?;
             for mut payment in invoice.payments {
@@ -102,9 +103,27 @@ impl HealCheckout {
                 settle_payment(&mut tx, &payment, b"", context).await?;
                 tx.commit().await?;
             }
+            ends.push(end(&invoice.status));
+        }
+        // Nothing ever tells us that an invoice ended unpaid: it has to be read there. While one of
+        // them can be paid, the checkout can.
+        if let Some(Some(status)) = ends.last()
+            && ends.iter().all(Option::is_some)
+        {
+            db::checkouts::close(&self.db, checkout, *status, self.clock.now()).await?;
         }
         self.wake.outbox.notify_one();
         Ok(())
+    }
+}
+
+/// How an invoice with that status ended without a payment, if it did.
+fn end(status: &str) -> Option<CheckoutStatus> {
+    match status {
+        "expired" => Some(CheckoutStatus::Expired),
+        "canceled" => Some(CheckoutStatus::Canceled),
+        "failed" => Some(CheckoutStatus::Failed),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use dealix_sandbox::{Fault, Operation, Trouble, Twist, cards};
+use dealix_sandbox::{CardFlow, Fault, Operation, Trouble, Twist, cards};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -500,4 +500,44 @@ async fn a_head_of_a_waiting_checkout_has_no_effects(db: PgPool) {
     assert_eq!(answer.status, StatusCode::OK);
     assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
     assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 0);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_invoice_that_ended_unpaid_ends_the_checkout_and_late_money_is_for_a_person(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.sandbox.expire(&bought.invoice_id).unwrap();
+    shop.advance(Duration::from_secs(11));
+    shop.look(&bought).await;
+    assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
+    assert_eq!(shop.look(&bought).await["status"], "expired");
+
+    shop.sandbox.fault(Fault::payment(Twist::Late).once());
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    let shown = shop.look(&bought).await;
+    assert_eq!((&shown["status"], &shown["subscription"]), (&json!("review"), &Value::Null));
+    assert_eq!(
+        shop.reviews().await,
+        [("late_payment".into(), "the checkout was already closed".into())]
+    );
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_refused_checkout_is_failed_and_an_authorised_or_abandoned_one_pending(db: PgPool) {
+    let shop = Shop::open(db).await;
+    shop.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::status(400)).once());
+    shop.app.post(CHECKOUT, order()).await;
+    let refused: Uuid =
+        sqlx::query_scalar("select id from checkouts").fetch_one(&shop.app.db).await.unwrap();
+    assert_eq!(shop.app.get(&format!("{CHECKOUT}/{refused}")).await.json()["status"], "failed");
+    for flow in [CardFlow::Authorize, CardFlow::Begin] {
+        let bought = shop.buy().await;
+        let payment = shop.pay(&bought, cards::MADA_APPROVED.with_flow(flow)).await;
+        if flow == CardFlow::Begin {
+            shop.sandbox.set_payment_status(&payment.id, "abandoned").unwrap();
+        }
+        shop.settle().await;
+        assert_eq!(shop.look(&bought).await["status"], "pending");
+    }
 }

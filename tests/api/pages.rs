@@ -57,7 +57,7 @@ async fn the_page_runs_our_own_script_and_style_only(db: PgPool) {
     let answer = shop.app.get(&format!("/checkout/{}", bought.checkout_id)).await;
     let policy = answer.header("content-security-policy");
     assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"));
-    for name in ["page.css", "checkout.js"] {
+    for name in ["page.css", "checkout.js", "icon.svg"] {
         assert!(answer.text().contains(&format!("/static/{name}")));
         assert_eq!(shop.app.get(&format!("/static/{name}")).await.status, StatusCode::OK);
     }

@@ -226,7 +226,7 @@ fn render_missing(words: &Words) -> String {
 fn frame(words: &Words, content: &str) -> String {
     let Words { lang, dir, title, sandbox, .. } = words;
     format!(
-        "<!DOCTYPE html><html lang=\"{lang}\" dir=\"{dir}\"><head><meta charset=\"utf-8\">\
+        "<!DOCTYPE html><html lang=\"{lang}\" dir=\"{dir}\"><head><meta charset=\"utf-8\"><link rel=\"icon\" href=\"data:,\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <title>{title}</title><style>{STYLE}</style></head>\
          <body><main><h1>{title}</h1><p class=\"sandbox\">{sandbox}</p>{content}</main></body></html>\n"

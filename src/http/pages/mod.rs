@@ -13,7 +13,7 @@ mod checkout;
 
 /// A page runs our own script and style, calls us, and nothing else.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'",
 );
 
@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     get, path = "/static/{name}", tag = "pages",
     params(("name" = String, Path, description = "The file's name", example = "page.css")),
     responses(
-        (status = 200, description = "The file", content((String = "text/css"), (String = "text/javascript"))),
+        (status = 200, description = "The file", content((String = "text/css"), (String = "text/javascript"), (String = "image/svg+xml"))),
         (status = 404, description = "`route-not-found`"),
     ),
 )]
@@ -36,6 +36,7 @@ async fn find_static_file(Path(name): Path<String>) -> Result<Response, Problem>
         "checkout.js" => {
             ("text/javascript; charset=utf-8", include_str!("../../../static/checkout.js"))
         }
+        "icon.svg" => ("image/svg+xml", include_str!("../../../static/icon.svg")),
         _ => return Err(Problem::RouteNotFound),
     };
     let headers = [
