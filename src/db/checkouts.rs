@@ -69,6 +69,7 @@ pub struct Checkout {
     pub subscriber: String,
     pub distinct_id: String,
     pub status: CheckoutStatus,
+    pub expires_at: DateTime<Utc>,
 }
 
 /// Locks the checkout until the transaction ends, so that two payments cannot both settle it.
@@ -77,7 +78,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, id: CheckoutId) -> sqlx::Result<Ch
         Checkout,
         r#"
         select id as "id: CheckoutId", plan_id, amount_halalas as "amount: Halalas", currency,
-            subscriber, distinct_id, status as "status: CheckoutStatus"
+            subscriber, distinct_id, status as "status: CheckoutStatus", expires_at
         from checkouts
         where id = $1
         for update

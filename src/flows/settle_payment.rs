@@ -62,14 +62,18 @@ impl Settling<'_, '_> {
     async fn apply(&mut self, checkout: &Checkout) -> sqlx::Result<&'static str> {
         let id = &self.payment.id;
         let recorded = db::payments::lock(self.tx, id).await?;
+        let is_charged =
+            matches!(self.fetched.status, PaymentStatus::Paid | PaymentStatus::Captured);
+        let is_over = matches!(
+            checkout.status,
+            CheckoutStatus::Expired | CheckoutStatus::Canceled | CheckoutStatus::Failed
+        );
         let bill = Bill {
             amount: checkout.amount,
             currency: checkout.currency.clone(),
             is_paid_by_another: db::payments::is_paid_by_another(self.tx, checkout.id, id).await?,
-            is_closed: matches!(
-                checkout.status,
-                CheckoutStatus::Expired | CheckoutStatus::Canceled | CheckoutStatus::Failed
-            ),
+            // A bank's page that was open when the time ran out may still take the money.
+            is_closed: is_over || (is_charged && self.paid_at() > checkout.expires_at),
         };
         let Settlement { mut record, effects } = settle(&bill, recorded.as_ref(), self.fetched);
         if effects.contains(&Effect::Grant)

@@ -541,3 +541,16 @@ async fn a_refused_checkout_is_failed_and_an_authorised_or_abandoned_one_pending
         assert_eq!(shop.look(&bought).await["status"], "pending");
     }
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn money_that_comes_after_the_time_is_over_is_for_a_person(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    // Nobody looked meanwhile: the checkout still says that it can be paid.
+    shop.advance(Duration::from_hours(25));
+    shop.sandbox.fault(Fault::payment(Twist::Late).once());
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    assert_eq!(shop.look(&bought).await["status"], "review");
+    assert_eq!(shop.count("reviews where kind = 'late_payment'").await, 1);
+}
