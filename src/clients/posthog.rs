@@ -244,7 +244,7 @@ mod tests {
         for _ in 0..2 {
             assert!(posthog.probe().await.is_err());
         }
-        assert_eq!(posthog.breaker.state(), State::Open);
+        assert_eq!(posthog.breaker.snapshot().state, State::Open);
         assert_eq!(posthog.send_batch(&[]).await.unwrap_err().class(), "breaker_open");
         assert_eq!(posthog.probe().await.unwrap_err().class(), "breaker_open");
         assert_eq!(stub.requests().len(), 5);

@@ -145,11 +145,6 @@ impl Breaker {
         }
     }
 
-    /// What it lets through now. Takes no permit.
-    pub fn state(&self) -> State {
-        self.tell(|inner, now| inner.machine.view(now).state)
-    }
-
     /// Everything there is to see. Takes no permit.
     pub fn snapshot(&self) -> Snapshot {
         let mut inner = self.lock();

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::ops::Range;
 
-use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -30,7 +29,6 @@ pub(crate) struct Envelope {
     /// The event's id, if it has a usable one: see [`Envelope::key`].
     pub id: Option<String>,
     pub event_type: Option<String>,
-    pub created_at: Option<DateTime<Utc>>,
     /// Which mode the event says it is from.
     pub live: Live,
     /// What it is about; none if `data` is missing or no object.
@@ -77,7 +75,6 @@ impl Envelope {
         Ok(Self {
             id: only("id").value().and_then(event_id),
             event_type: only("type").value().and_then(word),
-            created_at: only("created_at").value().and_then(parsed),
             live: match only("live") {
                 Field::Absent => Live::Absent,
                 Field::Twice => Live::Unreadable,

@@ -275,7 +275,7 @@ async fn the_breaker_stands_before_every_call() {
     assert!(moyasar.fetch_payment("1").await.is_err());
     assert!(moyasar.list_invoices_by_metadata("a", "b").await.is_err());
     assert!(moyasar.probe().await.is_err());
-    assert_eq!(moyasar.breaker.state(), State::Open);
+    assert_eq!(moyasar.breaker.snapshot().state, State::Open);
     let rejected = moyasar.cancel_invoice("1").await.unwrap_err();
     assert_eq!((rejected.class(), rejected.is_outage()), ("breaker_open", false));
     assert_eq!(rejected.retry_after(), Some(Duration::from_mins(1)));
