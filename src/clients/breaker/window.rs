@@ -113,6 +113,7 @@ mod tests {
         window.add(FAILED, at(epoch, 1_000));
         window.add(SLOW, at(epoch, 1_999));
         window.add(SLOW, at(epoch, 2_000));
+        assert_eq!(window.buckets.len(), 2, "a second has one bucket, however many its calls");
         assert_eq!(window.tally(at(epoch, 2_000)), Tally { calls: 3, failures: 1, slow: 2 });
         assert_eq!(window.tally(at(epoch, 60_999)), Tally { calls: 3, failures: 1, slow: 2 });
         assert_eq!(window.tally(at(epoch, 61_000)), Tally { calls: 1, failures: 0, slow: 1 });

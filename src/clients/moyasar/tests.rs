@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
+use dealix_sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 
 use super::*;
@@ -156,6 +157,45 @@ async fn the_probe_reads_the_list_of_events_and_nothing_that_costs() {
     let stub = Stub::json("401 Unauthorized", "{}");
     let error = moyasar(stub.url.clone()).probe().await.unwrap_err();
     assert_eq!(error.class(), "auth");
+}
+
+#[tokio::test]
+async fn an_invoice_is_made_found_cancelled_and_seen_to_be_cancelled() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let mut config = config(sandbox.moyasar_url());
+    config.secret_key = Some(sandbox.secret_key().into());
+    let clock = Clock::default();
+    let breaker = Breakers::new(clock.clone(), false).add(CLIENT, config.breaker);
+    let moyasar = Moyasar::new(&config, breaker, clock.clone()).unwrap().unwrap();
+
+    let page = "https://dealix.me/".parse().unwrap();
+    let new = NewInvoice {
+        amount: 99_000,
+        currency: "SAR",
+        description: "Starter",
+        callback_url: &page,
+        success_url: &page,
+        back_url: &page,
+        expired_at: clock.now() + Duration::from_hours(24),
+        metadata: BTreeMap::from([("checkout_id", "c-1")]),
+    };
+    let made = moyasar.create_invoice(&new).await.unwrap();
+    assert_eq!((made.status.as_str(), made.amount), ("initiated", Some(99_000)));
+    assert_eq!(made.expired_at.unwrap().timestamp_millis(), new.expired_at.timestamp_millis());
+
+    let found = moyasar.list_invoices_by_metadata("checkout_id", "c-1").await.unwrap();
+    assert_eq!(found.iter().map(|invoice| &invoice.id).collect::<Vec<_>>(), [&made.id]);
+    assert_eq!(found[0].metadata, json!({ "checkout_id": "c-1" }));
+    let none = moyasar.list_invoices_by_metadata("checkout_id", "c-2").await.unwrap();
+    assert!(none.is_empty());
+
+    assert_eq!(moyasar.cancel_invoice(&made.id).await.unwrap().status, "canceled");
+    let again = moyasar.cancel_invoice(&made.id).await.unwrap_err();
+    assert!(again.is_answer() && !again.is_uncertain(), "{again}");
+    assert_eq!(moyasar.fetch_invoice(&made.id).await.unwrap().status, "canceled");
+    let unknown = moyasar.fetch_payment("5c0c7b0e-0000-4000-8000-000000000000").await.unwrap_err();
+    assert_eq!(unknown.class(), "refused");
+    moyasar.probe().await.unwrap();
 }
 
 /// What an answer is taken for: its class, whether the service is failing, whether the call may
