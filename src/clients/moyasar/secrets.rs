@@ -57,6 +57,8 @@ mod tests {
         assert!(one.recognises(&"current-secret".into()));
         assert!(!one.recognises(&"next-secret".into()));
         assert!(secrets(None, Some("next-secret")).recognises(&"next-secret".into()));
+        let same = secrets(Some("current-secret"), Some("current-secret"));
+        assert!(same.recognises(&"current-secret".into()));
     }
 
     #[test]

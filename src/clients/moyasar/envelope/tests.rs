@@ -107,6 +107,8 @@ fn width_and_brackets_in_text_are_not_depth() {
     assert!(Envelope::parse(wide.as_bytes()).is_ok());
     let text = json!({ "a": "[".repeat(100), "b\"[{": "\\\"[[".repeat(100), "c": "\\" });
     assert!(Envelope::parse(text.to_string().as_bytes()).is_ok());
+    let hidden = format!("{{\"a\":\"]]}}}}\",\"b\":{}{}}}", "[".repeat(64), "]".repeat(64));
+    assert_eq!(Envelope::parse(hidden.as_bytes()).unwrap_err(), InvalidJson, "{hidden}");
 }
 
 #[test]
