@@ -30,6 +30,15 @@ pub async fn lock(tx: &mut PgTransaction<'_>, id: &str) -> sqlx::Result<Option<R
     }))
 }
 
+/// The checkout that the payment was settled for, if it ever was for one.
+pub async fn find_checkout(db: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Option<CheckoutId>> {
+    let found = sqlx::query_scalar!(
+        r#"select checkout_id as "checkout_id: CheckoutId" from payments where id = $1"#,
+        id
+    );
+    found.fetch_optional(db).await.map(Option::flatten)
+}
+
 /// Whether another payment than `id` has paid the checkout.
 pub async fn is_paid_by_another(
     tx: &mut PgTransaction<'_>,

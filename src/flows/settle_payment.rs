@@ -11,7 +11,7 @@ use crate::db;
 use crate::db::audit_log::NewAudit;
 use crate::db::checkouts::Checkout;
 use crate::db::reviews::NewReview;
-use crate::domain::checkout::CheckoutStatus;
+use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::Halalas;
 use crate::domain::payment::{
@@ -37,10 +37,7 @@ pub(super) async fn settle_payment(
     context: Context<'_>,
 ) -> sqlx::Result<&'static str> {
     let fetched = facts(payment);
-    let checkout_id = match &payment.invoice_id {
-        Some(invoice) => db::invoices::find_checkout(&mut **tx, invoice).await?,
-        None => None,
-    };
+    let checkout_id = find_checkout(tx, payment).await?;
     let mut settling = Settling { tx, payment, fetched: &fetched, context };
     let Some(checkout_id) = checkout_id else {
         return settling.hold_foreign().await;
@@ -48,6 +45,20 @@ pub(super) async fn settle_payment(
     let checkout = db::checkouts::lock(settling.tx, checkout_id).await?;
     settling.question_contradictions(&checkout, prompt).await?;
     settling.apply(&checkout).await
+}
+
+/// Whose payment it is: the invoice tells, and where it does not, what we settled before. What was
+/// granted for a payment must stay within reach of its refund.
+async fn find_checkout(
+    tx: &mut PgTransaction<'_>,
+    payment: &Payment,
+) -> sqlx::Result<Option<CheckoutId>> {
+    if let Some(invoice) = &payment.invoice_id
+        && let Some(checkout) = db::invoices::find_checkout(&mut **tx, invoice).await?
+    {
+        return Ok(Some(checkout));
+    }
+    db::payments::find_checkout(&mut **tx, &payment.id).await
 }
 
 /// One payment being settled.

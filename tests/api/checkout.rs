@@ -373,6 +373,23 @@ async fn a_refund_in_part_stays_paid_and_in_full_cancels(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_refund_finds_its_checkout_also_when_its_invoice_does_not(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    let payment = shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    sqlx::query("delete from invoices").execute(&shop.app.db).await.unwrap();
+    shop.sandbox.refund(&payment.id, None).unwrap();
+    shop.settle().await;
+    let shown = shop.look(&bought).await;
+    assert_eq!(
+        (&shown["status"], &shown["subscription"]["status"]),
+        (&json!("refunded"), &json!("canceled"))
+    );
+    assert_eq!(shop.reviews().await, []);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_void_is_shown_as_refunded(db: PgPool) {
     let shop = Shop::open(db).await;
     let bought = shop.buy().await;
