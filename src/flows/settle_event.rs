@@ -67,18 +67,21 @@ impl SettleEvents {
         Ok((token, events))
     }
 
-    /// Settles one claimed event or gives it back; whatever happens, it is not lost.
-    pub async fn settle(&self, token: Uuid, event: ClaimedEvent) -> sqlx::Result<()> {
+    /// Settles one claimed event or gives it back; whatever happens, it is not lost. Tells whether
+    /// the provider was there, because without it the next event fares no better.
+    pub async fn settle(&self, token: Uuid, event: ClaimedEvent) -> sqlx::Result<bool> {
         let settled = guarded(self.try_to_settle(token, &event)).await;
         match settled.map_err(Unsettled::Panic).flatten() {
             Ok(()) => {
                 self.wake.outbox.notify_one();
-                Ok(())
+                Ok(true)
             }
-            Err(Unsettled::Outage(error)) => self.wait_out(token, &event, &error).await,
+            Err(Unsettled::Outage(error)) => {
+                self.wait_out(token, &event, &error).await.map(|()| false)
+            }
             // Nothing can be written now; the lease ends by itself.
             Err(Unsettled::Storage(error)) if db::is_outage(&error) => Err(error),
-            Err(error) => self.count_failure(token, &event, &error).await,
+            Err(error) => self.count_failure(token, &event, &error).await.map(|()| true),
         }
     }
 

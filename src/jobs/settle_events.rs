@@ -26,18 +26,21 @@ impl SettleEventsJob {
         repeat(cadence, stop, || self.step()).await;
     }
 
-    /// Claims what is due and settles all of it at the same time.
+    /// Claims what is due and settles all of it at the same time. While the provider is away that is
+    /// no work: the rest of the backlog is left alone until the next tick.
     pub async fn step(&self) -> anyhow::Result<Step> {
         let limit = i64::try_from(self.concurrency)?;
         let (token, events) = self.flow.claim(limit).await?;
         if events.is_empty() {
             return Ok(Step::Idle);
         }
-        for settled in
-            join_all(events.into_iter().map(|event| self.flow.settle(token, event))).await
-        {
-            settled?;
+        let settling = events.into_iter().map(|event| self.flow.settle(token, event));
+        let mut found = Step::Idle;
+        for is_provider_there in join_all(settling).await {
+            if is_provider_there? {
+                found = Step::Worked;
+            }
         }
-        Ok(Step::Worked)
+        Ok(found)
     }
 }

@@ -363,6 +363,19 @@ async fn an_outage_of_the_provider_is_no_attempt_and_the_event_waits(db: PgPool)
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn during_an_outage_of_the_provider_the_rest_of_the_backlog_is_left_alone(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for n in 0..20 {
+        shop.deliver(&event(&json!({ "id": n }))).await;
+    }
+    shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(503)));
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.count("webhook_events where status = 'received'").await, 20);
+    // One batch met the outage; nobody even claimed the others.
+    assert_eq!(shop.count("webhook_events where last_error is null").await, 12);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn an_event_that_cannot_be_settled_is_given_up_after_five_attempts(db: PgPool) {
     let shop = Shop::open(db).await;
     let bought = shop.buy().await;
