@@ -7,6 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
+use crate::db;
 use crate::flows::heal_checkout::HealCheckout;
 use crate::flows::inbox::{Delivery, Inbox, InboxError, Received};
 use crate::http::edge::RequestContext;
@@ -122,7 +123,13 @@ impl From<InboxError> for Problem {
             InboxError::InvalidJson => Self::WebhookInvalidJson,
             InboxError::BadSignature => Self::BadSignature,
             InboxError::TimedOut => Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER },
-            InboxError::Storage(error) => error.into(),
+            // Whatever the reason, the event is not durable: the provider must send it again.
+            InboxError::Storage(error) => {
+                if !db::is_outage(&error) {
+                    tracing::error!(%error, "An event could not be stored: {error}");
+                }
+                Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER }
+            }
         }
     }
 }

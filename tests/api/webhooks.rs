@@ -260,6 +260,19 @@ async fn a_store_that_does_not_confirm_is_503_and_the_provider_sends_again(db: P
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_store_that_refuses_the_event_is_503_too(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let refuse = "alter table webhook_events rename to gone";
+    sqlx::query(refuse).execute(&shop.app.db).await.unwrap();
+    let answer = shop.deliver(&event(&json!({}))).await;
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable".into())
+    );
+    assert!(!answer.header("retry-after").is_empty());
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn only_what_the_provider_answers_is_believed(db: PgPool) {
     let shop = Shop::open(db).await;
     let bought = shop.buy().await;
