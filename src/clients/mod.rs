@@ -96,6 +96,14 @@ impl ClientError {
         matches!(self, Self::Status { .. }) && !self.is_outage()
     }
 
+    /// Whether the service does not know our key, or gives it too few rights.
+    pub fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }
+        )
+    }
+
     /// A word for health checks, metrics and records: never carries what the service said.
     pub fn class(&self) -> &'static str {
         match self {

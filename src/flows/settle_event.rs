@@ -101,7 +101,10 @@ impl SettleEvents {
                 let difference = "the provider does not know this payment";
                 return self.ask_person(token, event, "unknown_payment", difference).await;
             }
-            Err(error) if error.is_answer() => return Err(Unsettled::Refused(error)),
+            // A key that was revoked says nothing about any payment: all of them wait for the next.
+            Err(error) if error.is_answer() && !error.is_denied() => {
+                return Err(Unsettled::Refused(error));
+            }
             Err(error) => return Err(Unsettled::Outage(error)),
         };
         self.write(token, event, &payment).await?;

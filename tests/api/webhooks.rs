@@ -389,6 +389,24 @@ async fn during_an_outage_of_the_provider_the_rest_of_the_backlog_is_left_alone(
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_key_that_the_provider_does_not_take_is_no_attempt(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.deliver_webhooks().await;
+    for status in [401, 403, 401, 403, 401, 403] {
+        shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(status)));
+        shop.settle().await;
+        shop.sandbox.clear_faults();
+        shop.advance(Duration::from_secs(10));
+    }
+    assert_eq!(shop.sandbox.ledger().requests("fetch_payment"), 6);
+    assert_eq!(shop.count("webhook_events where status = 'received' and attempts = 0").await, 1);
+    shop.settle().await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn an_event_that_cannot_be_settled_is_given_up_after_five_attempts(db: PgPool) {
     let shop = Shop::open(db).await;
     let bought = shop.buy().await;
