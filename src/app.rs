@@ -74,8 +74,6 @@ pub(crate) struct AppState {
 pub struct Overrides {
     /// The time, if a test holds it.
     pub clock: Clock,
-    /// Prefix of every Redis key.
-    pub redis_prefix: String,
     /// Run no job and refuse every outbound call.
     pub is_passive: bool,
 }

@@ -16,7 +16,6 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
-use uuid::Uuid;
 
 use crate::openapi::Contract;
 
@@ -60,11 +59,7 @@ impl TestApp {
 
     fn build(config: &Config, db: PgPool) -> Self {
         let clock = Clock::held(NOW.parse().unwrap());
-        let overrides = Overrides {
-            clock: clock.clone(),
-            redis_prefix: format!("test:{}:", Uuid::now_v7()),
-            ..Overrides::default()
-        };
+        let overrides = Overrides { clock: clock.clone(), ..Overrides::default() };
         let tasks = Tasks::default();
         let app = App::build(config, db.clone(), tasks.clone(), overrides).unwrap();
         let front = BoxCloneSyncService::new(app.router());
