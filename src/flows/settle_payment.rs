@@ -248,7 +248,8 @@ impl Settling<'_, '_> {
         }
         let fields = differences.join(", ");
         let difference = format!("the event's {fields} is not the provider's");
-        self.review("body_mismatch", Some(checkout), &difference).await
+        let event_id = self.context.event_id;
+        self.review_event(event_id, "body_mismatch", Some(checkout), &difference).await
     }
 
     async fn store(&mut self, checkout: Option<&Checkout>, record: &Recorded) -> sqlx::Result<()> {
@@ -266,8 +267,19 @@ impl Settling<'_, '_> {
         db::checkouts::set_status(self.tx, checkout.id, status, self.context.now).await
     }
 
+    /// Asks about the payment, whichever of its events brought it up.
     async fn review(
         &mut self,
+        kind: &str,
+        checkout: Option<&Checkout>,
+        difference: &str,
+    ) -> sqlx::Result<()> {
+        self.review_event(None, kind, checkout, difference).await
+    }
+
+    async fn review_event(
+        &mut self,
+        event_id: Option<Uuid>,
         kind: &str,
         checkout: Option<&Checkout>,
         difference: &str,
@@ -276,7 +288,7 @@ impl Settling<'_, '_> {
             kind,
             payment_id: Some(&self.payment.id),
             checkout_id: checkout.map(|checkout| checkout.id),
-            event_id: self.context.event_id,
+            event_id,
             difference,
             opened_at: self.context.now,
         };

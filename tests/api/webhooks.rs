@@ -450,8 +450,12 @@ async fn a_payment_of_nobody_is_for_a_person(db: PgPool) {
     let difference = format!("no checkout of ours has invoice {}", bought.invoice_id);
     assert_eq!(shop.reviews().await, [("unknown_invoice".into(), difference)]);
     assert_eq!(shop.look(&bought).await["status"], "pending");
+    // A second event of it asks nobody again.
+    shop.deliver(&event(&json!({ "data": { "id": payment.id } }))).await;
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.count("reviews").await, 1);
     // One that the provider does not know either.
-    let unknown = event(&json!({}));
+    let unknown = event(&json!({ "id": "of-nobody" }));
     shop.deliver(&unknown).await;
     shop.app.app.run_jobs_until_idle().await.unwrap();
     assert_eq!(shop.count("reviews where kind = 'unknown_payment'").await, 1);
