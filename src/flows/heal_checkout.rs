@@ -117,12 +117,12 @@ impl HealCheckout {
     }
 }
 
-/// How an invoice with that status ended without a payment, if it did.
+/// How an invoice with that status ended without a payment, if it did. `failed` is no end: it may
+/// speak of one attempt only, and money for a checkout that was ended by mistake is held back.
 fn end(status: &str) -> Option<CheckoutStatus> {
     match status {
         "expired" => Some(CheckoutStatus::Expired),
         "canceled" => Some(CheckoutStatus::Canceled),
-        "failed" => Some(CheckoutStatus::Failed),
         _ => None,
     }
 }
@@ -130,6 +130,16 @@ fn end(status: &str) -> Option<CheckoutStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_can_never_be_paid_again_has_ended() {
+        assert_eq!(end("expired"), Some(CheckoutStatus::Expired));
+        assert_eq!(end("canceled"), Some(CheckoutStatus::Canceled));
+        for open in ["initiated", "paid", "failed", "refunded", "voided", "on_hold", "of_tomorrow"]
+        {
+            assert_eq!(end(open), None, "{open}");
+        }
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
