@@ -12,9 +12,7 @@ use crate::app::AppState;
 use crate::clock::Clock;
 use crate::http::Settings;
 use crate::http::extract::Json;
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-const COMMIT: &str = env!("DEALIX_COMMIT");
+use crate::telemetry::BUILD;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -52,7 +50,7 @@ struct Service {
 async fn show_service(State(settings): State<Arc<Settings>>) -> Json<Service> {
     Json(Service {
         name: "Dealix",
-        version: VERSION,
+        version: BUILD.version,
         status: "operational",
         env: settings.env,
         docs: "/docs",
@@ -94,8 +92,8 @@ async fn show_health(
     let uptime = clock.monotonic().saturating_duration_since(settings.started);
     Json(Health {
         status: "ok",
-        version: VERSION,
-        commit: COMMIT,
+        version: BUILD.version,
+        commit: BUILD.commit,
         env: settings.env,
         uptime_s: uptime.as_secs(),
         providers: Arc::clone(&settings.providers),
