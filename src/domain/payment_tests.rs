@@ -153,6 +153,14 @@ fn a_full_refund_takes_back_what_was_granted() {
 }
 
 #[test]
+fn of_a_hold_that_was_given_back_only_what_was_captured_counts() {
+    let (billed, charged) = (PRICE, Halalas(50_000));
+    let part = Fetched { captured: charged, ..refunded(50_000, 2) };
+    let doubt = Doubt::AmountMismatch { billed, charged };
+    assert_eq!(run(&bill(), &[part]), (vec![Effect::Review(doubt)], Standing::Held));
+}
+
+#[test]
 fn a_partial_refund_leaves_what_was_granted_and_asks_a_person_each_time() {
     let (part, more) = (Halalas(40_000), Halalas(98_999));
     let review = |refunded| Effect::Review(Doubt::PartialRefund { refunded, charged: PRICE });
@@ -224,6 +232,15 @@ fn without_a_time_what_has_come_further_wins() {
     // At one and the same instant, too.
     let paid = settle(&bill(), None, &fetched("paid", 1)).record;
     assert_eq!(settle(&bill(), Some(&paid), &fetched("failed", 1)).record, paid);
+}
+
+#[test]
+fn of_two_that_have_come_equally_far_the_later_look_counts() {
+    let timeless = |status| Fetched { updated_at: None, ..fetched(status, 0) };
+    let failed = settle(&bill(), None, &timeless("failed")).record;
+    let expired = settle(&bill(), Some(&failed), &timeless("expired"));
+    assert_eq!(expired.record.status, PaymentStatus::Expired);
+    assert_eq!(expired.effects, [Effect::NoteAttempt]);
 }
 
 #[test]

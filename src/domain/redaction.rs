@@ -185,6 +185,7 @@ mod tests {
         let cases = [
             ("key sk_live_abc123def", "key [secret]"),
             ("key pk_test_abc", "key [secret]"),
+            ("key sk_abcdef", "key [secret]"),
             ("key sk-ant-abcdef", "key [secret]"),
             ("key phc_abcdefgh gsk_abcdefgh AIzaabcdefg", "key [secret] [secret] [secret]"),
             ("eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl", "[secret]"),
@@ -215,6 +216,9 @@ mod tests {
             "twelve @ signs @here there@",
             "password",
             "sk_",
+            "sk_abcde",
+            "basic/simple is a path, bearer) is not introduced by anything",
+            "token: , is empty, and so is bearer ;",
         ];
         for text in texts {
             assert_eq!(redact(text), text);

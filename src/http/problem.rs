@@ -264,12 +264,121 @@ impl From<sqlx::Error> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::app::AppState;
+    use crate::http::dress;
+    use crate::http::problems::Fault;
+
+    /// What a client that reads `language` gets when a handler fails so.
+    async fn answered(problem: fn() -> Problem, language: &str) -> Value {
+        let routes = Router::new().route("/orders", get(async move || problem()));
+        let front = dress(routes, AppState::without_stores(&[]));
+        let request = Request::get("/orders?page=2")
+            .header(header::ACCEPT_LANGUAGE, language)
+            .header("x-request-id", "abc");
+        let answer = front.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    fn two_wrong_fields() -> Problem {
+        let wrong = |pointer: &'static str, fault| FieldError { pointer: pointer.into(), fault };
+        Problem::InvalidRequest(vec![
+            wrong("/email", Fault::InvalidEmail),
+            wrong("/name", Fault::TooLong { max: 80 }),
+        ])
+    }
+
+    #[tokio::test]
+    async fn the_body_says_all_there_is_to_say_in_the_language_of_the_client() {
+        assert_eq!(
+            answered(two_wrong_fields, "en").await,
+            json!({
+                "type": "https://api.dealix.me/problems/invalid-request",
+                "title": "The request is invalid",
+                "status": 422,
+                "detail": "Some fields are missing or wrong; see errors.",
+                "instance": "/orders",
+                "code": "invalid-request",
+                "request_id": "abc",
+                "retryable": false,
+                "errors": [
+                    { "pointer": "/email", "detail": "This is not an e-mail address." },
+                    { "pointer": "/name", "detail": "At most 80 characters are allowed." },
+                ],
+            })
+        );
+        let arabic = answered(two_wrong_fields, "ar").await;
+        assert_eq!(arabic["title"], "الطلب غير صالح");
+        assert_eq!(arabic["detail"], "بعض الحقول ناقصة أو غير صحيحة؛ راجع errors.");
+        assert_eq!(arabic["errors"][0]["detail"], "هذا ليس عنوان بريد إلكتروني صحيحًا.");
+        assert_eq!(arabic["errors"][1]["detail"], "الحد الأقصى لعدد الأحرف هو 80.");
+        assert_eq!(arabic["code"], "invalid-request");
+    }
+
+    #[tokio::test]
+    async fn a_body_without_wrong_fields_has_no_errors_and_says_whether_to_try_again() {
+        let problem = || Problem::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER };
+        assert_eq!(
+            answered(problem, "en").await,
+            json!({
+                "type": "https://api.dealix.me/problems/storage-unavailable",
+                "title": "Storage temporarily unavailable",
+                "status": 503,
+                "detail": "Our storage does not answer. Try again after the time in Retry-After.",
+                "instance": "/orders",
+                "code": "storage-unavailable",
+                "request_id": "abc",
+                "retryable": true,
+            })
+        );
+    }
+
+    #[test]
+    fn what_a_library_answers_by_itself_is_one_of_our_failures() {
+        for (status, code) in [
+            (StatusCode::NOT_FOUND, Code::RouteNotFound),
+            (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed),
+            (StatusCode::REQUEST_TIMEOUT, Code::ClientTooSlow),
+            (StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge),
+            (StatusCode::URI_TOO_LONG, Code::UriTooLong),
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType),
+            (StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidRequest),
+            (StatusCode::IM_A_TEAPOT, Code::Internal),
+            (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
+        ] {
+            assert_eq!(Problem::of_status(status).code(), code, "{status}");
+        }
+    }
+
+    #[test]
+    fn until_the_edge_writes_its_body_a_failure_is_a_status_and_the_problem_itself() {
+        let response = Problem::UnknownPlan("gold".to_owned()).into_response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        let problem = response.extensions().get::<Arc<Problem>>().unwrap();
+        assert!(matches!(&**problem, Problem::UnknownPlan(plan) if plan == "gold"));
+        assert!(response.headers().is_empty());
+    }
+
+    #[test]
+    fn who_is_unknown_is_told_how_to_make_himself_known() {
+        let response = Problem::Unauthenticated.into_response();
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"dealix-api\"");
+        assert_eq!(response.headers().len(), 1);
+    }
 
     #[test]
     fn a_store_that_is_away_is_told_from_a_statement_that_is_wrong() {
         let problem = Problem::from(sqlx::Error::PoolTimedOut);
         assert!(matches!(problem, Problem::StorageUnavailable { .. }));
+        assert_eq!(problem.into_response().headers()[header::RETRY_AFTER], "5");
         assert!(matches!(Problem::from(sqlx::Error::RowNotFound), Problem::Internal(_)));
     }
 

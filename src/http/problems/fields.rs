@@ -170,4 +170,28 @@ mod tests {
         let too_long = Fault::TooLong { max: 3 };
         assert_eq!(told, [("/d", Fault::Required), ("/e", too_long), ("/f", too_long)]);
     }
+
+    #[test]
+    fn every_fault_speaks_both_languages() {
+        let is_arabic =
+            |text: &str| text.chars().any(|letter| ('\u{600}'..='\u{6ff}').contains(&letter));
+        for fault in [
+            Fault::Required,
+            Fault::Unknown,
+            Fault::WrongType,
+            Fault::InvalidValue,
+            Fault::ContainsNul,
+            Fault::TooLong { max: 80 },
+            Fault::InvalidEmail,
+            Fault::InvalidPhone,
+            Fault::ConsentNeeded,
+        ] {
+            let error = FieldError { pointer: "/a/0".into(), fault };
+            let english = error.in_language(Language::English);
+            let arabic = error.in_language(Language::Arabic);
+            assert_eq!((&*english.pointer, &*arabic.pointer), ("/a/0", "/a/0"));
+            assert!(english.detail.ends_with('.') && !is_arabic(&english.detail), "{fault:?}");
+            assert!(arabic.detail.ends_with('.') && is_arabic(&arabic.detail), "{fault:?}");
+        }
+    }
 }

@@ -91,3 +91,53 @@ impl Code {
         format!("https://api.dealix.me/problems/{}", self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What clients have in their own code: a row may be added, none may be changed.
+    #[test]
+    fn every_kind_keeps_its_name_its_status_and_its_word_on_trying_again() {
+        let kinds: Vec<_> = Code::ALL
+            .iter()
+            .map(|code| (code.name(), code.status().as_u16(), code.is_retryable()))
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                ("route-not-found", 404, false),
+                ("method-not-allowed", 405, false),
+                ("invalid-json", 400, false),
+                ("unsupported-media-type", 415, false),
+                ("invalid-request", 422, false),
+                ("payload-too-large", 413, false),
+                ("uri-too-long", 414, false),
+                ("client-too-slow", 408, true),
+                ("request-timeout", 504, true),
+                ("unauthenticated", 401, false),
+                ("forbidden", 403, false),
+                ("bad-signature", 401, false),
+                ("plan-not-found", 404, false),
+                ("checkout-not-found", 404, false),
+                ("unknown-plan", 400, false),
+                ("invalid-email", 400, false),
+                ("payment-gateway-error", 502, true),
+                ("payment-provider-error", 502, true),
+                ("upstream-unavailable", 503, true),
+                ("storage-unavailable", 503, true),
+                ("problem-not-found", 404, false),
+                ("internal", 500, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_kind_is_found_by_its_name_and_explained_at_its_address() {
+        assert_eq!(Code::named("plan-not-found"), Some(Code::PlanNotFound));
+        assert_eq!(Code::named("internal"), Some(Code::Internal));
+        assert_eq!(Code::named("PlanNotFound"), None);
+        assert_eq!(Code::named(""), None);
+        assert_eq!(Code::Internal.url(), "https://api.dealix.me/problems/internal");
+    }
+}
