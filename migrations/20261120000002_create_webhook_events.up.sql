@@ -25,4 +25,6 @@ create table webhook_events (
 
 -- What the workers look for.
 create index webhook_events_due on webhook_events (next_attempt_at) where status = 'received';
+-- What was given up: the gauges count it, and an operator looks for it.
+create index webhook_events_failed on webhook_events (received_at) where status = 'failed';
 create index webhook_events_by_payment on webhook_events (payment_id, received_at);

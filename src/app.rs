@@ -9,6 +9,7 @@ use axum::extract::FromRef;
 use chrono::TimeDelta;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use utoipa::openapi::OpenApi;
 
 use crate::access::Access;
@@ -27,7 +28,7 @@ use crate::domain::plan::{CATALOGUE, Catalogue};
 use crate::flows::check_health::{HealthChecks, Settled};
 use crate::flows::check_sentry::CheckSentry;
 use crate::flows::deliver_events::DeliverEvents;
-use crate::flows::heal_checkout::{HealCheckout, Looks};
+use crate::flows::heal_checkout::{HealCheckout, Looks, PLACES};
 use crate::flows::health_board::HealthBoard;
 use crate::flows::inbox::Inbox;
 use crate::flows::settle_event::SettleEvents;
@@ -155,6 +156,7 @@ impl App {
             clock: clock.clone(),
             wake: wake.clone(),
             looks: Looks::default(),
+            places: Arc::new(Semaphore::new(PLACES)),
         };
         let show_checkout = ShowCheckout {
             db: db.clone(),

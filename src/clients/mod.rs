@@ -60,7 +60,9 @@ impl ClientError {
     /// Whether the service itself is failing, as opposed to refusing this one request.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Unreadable { .. } => true,
+            Self::Unreachable { .. } => true,
+            // What is no JSON came from somebody in between; another shape is the service's own.
+            Self::Unreadable { flaw, .. } => matches!(flaw, Flaw::TooLarge | Flaw::NotJson { .. }),
             Self::Status { status, .. } => {
                 status.is_server_error()
                     || matches!(
@@ -93,7 +95,7 @@ impl ClientError {
 
     /// Whether the service itself answered that it will not do this.
     pub fn is_answer(&self) -> bool {
-        matches!(self, Self::Status { .. }) && !self.is_outage()
+        matches!(self, Self::Status { .. } | Self::Unreadable { .. }) && !self.is_outage()
     }
 
     /// Whether the service does not know our key, or gives it too few rights.

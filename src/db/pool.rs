@@ -21,6 +21,10 @@ const TRUSTED_REST: Duration = Duration::from_secs(1);
 pub fn open(url: &SecretString, max_connections: u32) -> anyhow::Result<PgPool> {
     let session = connect_options(url)?.options([
         ("statement_timeout", "10s"),
+        // What we answer 2xx for is durable, and what we read is what is committed, whatever the role's
+        // or the database's own defaults say.
+        ("synchronous_commit", "on"),
+        ("default_transaction_isolation", "read committed"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "30s"),
     ]);

@@ -5,19 +5,23 @@ use sqlx::{PgExecutor, PgTransaction};
 
 use crate::domain::subscription::{Subscription, SubscriptionStatus};
 
+/// A subscription and the payment that it was last granted for.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub subscription: Subscription,
+    pub payment_id: String,
+}
+
 /// The subscriber's subscription, locked until the transaction ends. Where there is none yet, the
 /// lock is on the subscriber's name, so that two first payments cannot both begin one.
-pub async fn lock(
-    tx: &mut PgTransaction<'_>,
-    subscriber: &str,
-) -> sqlx::Result<Option<Subscription>> {
+pub async fn lock(tx: &mut PgTransaction<'_>, subscriber: &str) -> sqlx::Result<Option<Held>> {
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", subscriber)
         .execute(&mut **tx)
         .await?;
-    sqlx::query_as!(
-        Subscription,
+    let row = sqlx::query!(
         r#"
-        select plan_id, status as "status: SubscriptionStatus", current_period_start, current_period_end
+        select plan_id, status as "status: SubscriptionStatus", current_period_start,
+            current_period_end, payment_id
         from subscriptions
         where subscriber = $1
         for update
@@ -25,7 +29,16 @@ pub async fn lock(
         subscriber,
     )
     .fetch_optional(&mut **tx)
-    .await
+    .await?;
+    Ok(row.map(|row| Held {
+        subscription: Subscription {
+            plan_id: row.plan_id,
+            status: row.status,
+            current_period_start: row.current_period_start,
+            current_period_end: row.current_period_end,
+        },
+        payment_id: row.payment_id,
+    }))
 }
 
 /// Stores what a payment made of a subscription.

@@ -241,6 +241,11 @@ pub fn settle(bill: &Bill, recorded: Option<&Recorded>, fetched: &Fetched) -> Se
     if let Some(recorded) = recorded.filter(|recorded| is_stale(recorded, fetched)) {
         return Settlement { record: recorded.clone(), effects: Vec::new() };
     }
+    // Whatever the provider says next, a payment does not go back: only its totals may still grow.
+    let furthest = recorded
+        .map(|recorded| &recorded.status)
+        .filter(|status| fetched.status.rank() < status.rank());
+    let status = furthest.unwrap_or(&fetched.status);
     let before = recorded.map_or(Standing::Open, |recorded| recorded.standing);
     let refunded_before = recorded.map_or(Halalas::ZERO, |recorded| recorded.refunded);
     let refunded = fetched.refunded.max(refunded_before);
@@ -272,7 +277,7 @@ pub fn settle(bill: &Bill, recorded: Option<&Recorded>, fetched: &Fetched) -> Se
         | PaymentStatus::Abandoned
         | PaymentStatus::Expired
         | PaymentStatus::Canceled
-            if is_new =>
+            if is_new && furthest.is_none() =>
         {
             effects.push(Effect::NoteAttempt);
         }
@@ -294,7 +299,7 @@ pub fn settle(bill: &Bill, recorded: Option<&Recorded>, fetched: &Fetched) -> Se
     }
     let captured = recorded.map_or(Halalas::ZERO, |recorded| recorded.captured);
     let record = Recorded {
-        status: fetched.status.clone(),
+        status: status.clone(),
         refunded,
         captured: fetched.captured.max(captured),
         updated_at: fetched.updated_at,

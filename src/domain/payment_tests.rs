@@ -249,7 +249,21 @@ fn totals_never_go_down() {
     let odd = settle(&bill(), Some(&seen), &fetched("paid", 2)).record;
     assert_eq!((odd.refunded, odd.captured), (Halalas(40_000), PRICE));
     assert_eq!(odd.updated_at, Some(at(2)));
-    assert_eq!(odd.status, PaymentStatus::Paid);
+    assert_eq!(odd.status, PaymentStatus::Refunded);
+}
+
+#[test]
+fn a_payment_never_goes_back_however_new_the_news() {
+    for news in
+        ["initiated", "authorized", "verified", "failed", "abandoned", "expired", "canceled"]
+    {
+        let (effects, standing) = run(&bill(), &[fetched("paid", 1), fetched(news, 2)]);
+        assert_eq!((effects, standing), (vec![Effect::Grant], Standing::Granted), "{news}");
+        let paid = settle(&bill(), None, &fetched("paid", 1)).record;
+        let record = settle(&bill(), Some(&paid), &fetched(news, 2)).record;
+        assert_eq!(record.status, PaymentStatus::Paid, "{news}");
+        assert_eq!(record.updated_at, Some(at(2)), "{news}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 
 use crate::clients::moyasar::Moyasar;
 use crate::clock::Clock;
@@ -34,7 +35,13 @@ pub struct HealCheckout {
     pub clock: Clock,
     pub wake: Wake,
     pub looks: Looks,
+    /// One place per look that may be under way; a prompt that finds none is dropped, because another
+    /// one will come.
+    pub places: Arc<Semaphore>,
 }
+
+/// Looks under way at the same time: strangers prompt them, and the provider must not notice.
+pub const PLACES: usize = 8;
 
 /// When each checkout was last looked at, so that a crowd of polls prompts one look.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +87,7 @@ impl HealCheckout {
 
     /// Looks now. A failure is logged and otherwise nothing: the next prompt tries again.
     pub async fn run(&self, checkout: CheckoutId, request_id: &str) {
+        let Ok(_place) = self.places.try_acquire() else { return };
         if let Err(error) = self.look(checkout, request_id).await {
             tracing::warn!(
                 checkout.id = %checkout,

@@ -52,6 +52,11 @@ enum Unsettled {
     /// The event itself cannot be settled: an attempt.
     #[error("the payment provider refused: {0}")]
     Refused(#[source] ClientError),
+    /// Perhaps a key of another account, or a forged event: the event stays, whoever is right.
+    #[error("the provider does not know this payment")]
+    UnknownPayment,
+    #[error("the provider answered with another payment than was asked for")]
+    WrongPayment,
     #[error("the database failed: {0}")]
     Storage(#[from] sqlx::Error),
     #[error("settling it panicked: {0}")]
@@ -79,8 +84,11 @@ impl SettleEvents {
             Err(Unsettled::Outage(error)) => {
                 self.wait_out(token, &event, &error).await.map(|()| false)
             }
-            // Nothing can be written now; the lease ends by itself.
-            Err(Unsettled::Storage(error)) if db::is_outage(&error) => Err(error),
+            Err(Unsettled::Storage(error)) if db::is_outage(&error) => {
+                // If not even that can be written now, the lease ends by itself.
+                drop(self.give_back(token, &event, "storage").await);
+                Err(error)
+            }
             Err(error) => self.count_failure(token, &event, &error).await.map(|()| true),
         }
     }
@@ -93,13 +101,9 @@ impl SettleEvents {
         };
         let payment = match self.moyasar.fetch_payment(payment_id).await {
             Ok(payment) if payment.id == payment_id => payment,
-            Ok(_) => {
-                let difference = "the provider answered with another payment than was asked for";
-                return self.ask_person(token, event, "wrong_payment", difference).await;
-            }
+            Ok(_) => return Err(Unsettled::WrongPayment),
             Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => {
-                let difference = "the provider does not know this payment";
-                return self.ask_person(token, event, "unknown_payment", difference).await;
+                return Err(Unsettled::UnknownPayment);
             }
             // A key that was revoked says nothing about any payment: all of them wait for the next.
             Err(error) if error.is_answer() && !error.is_denied() => {
@@ -144,16 +148,8 @@ impl SettleEvents {
         difference: &str,
     ) -> Result<(), Unsettled> {
         let now = self.clock.now();
-        let review = NewReview {
-            kind,
-            payment_id: event.payment_id.as_deref(),
-            checkout_id: None,
-            event_id: Some(event.id),
-            difference,
-            opened_at: now,
-        };
         let mut tx = self.db.begin().await?;
-        db::reviews::insert(&mut *tx, &review).await?;
+        db::reviews::insert(&mut *tx, &self.question(event, kind, difference)).await?;
         if db::webhook_events::finish(&mut tx, event.id, token, kind, now).await? {
             tx.commit().await?;
             tracing::error!(event.id = %event.id, kind, "A payment needs a person: {difference}");
@@ -161,6 +157,24 @@ impl SettleEvents {
             tx.rollback().await?;
         }
         Ok(())
+    }
+
+    /// What a person is asked about an event.
+    fn question<'a>(
+        &self,
+        event: &'a ClaimedEvent,
+        kind: &'a str,
+        difference: &'a str,
+    ) -> NewReview<'a> {
+        NewReview {
+            kind,
+            payment_id: event.payment_id.as_deref(),
+            checkout_id: None,
+            // Of a payment one is asked once, however many events it has.
+            event_id: event.payment_id.is_none().then_some(event.id),
+            difference,
+            opened_at: self.clock.now(),
+        }
     }
 
     /// Gives the event back without counting an attempt.
@@ -184,7 +198,16 @@ impl SettleEvents {
             .await
     }
 
-    /// Counts a failed attempt; the last one gives the event up.
+    /// Gives the event back without counting an attempt, because Postgres failed.
+    async fn give_back(&self, token: Uuid, event: &ClaimedEvent, error: &str) -> sqlx::Result<()> {
+        let next = after(self.clock.now(), OUTAGE_PAUSE);
+        let (attempts, id) = (event.attempts, event.id);
+        let release = db::webhook_events::release(&self.db, id, token, attempts, error, next);
+        db::in_time(release).await
+    }
+
+    /// Counts a failed attempt; the last one gives the event up, and asks a person where nobody else
+    /// can know more.
     async fn count_failure(
         &self,
         token: Uuid,
@@ -195,8 +218,22 @@ impl SettleEvents {
         let attempts = event.attempts + 1;
         let failures = usize::try_from(event.attempts).unwrap_or_default();
         let Some(pause) = BACKOFF.get(failures) else {
+            let kind = match error {
+                Unsettled::UnknownPayment => Some("unknown_payment"),
+                Unsettled::WrongPayment => Some("wrong_payment"),
+                Unsettled::Outage(_)
+                | Unsettled::Refused(_)
+                | Unsettled::Storage(_)
+                | Unsettled::Panic(_) => None,
+            };
+            let mut tx = self.db.begin().await?;
+            if let Some(kind) = kind {
+                db::reviews::insert(&mut *tx, &self.question(event, kind, &text)).await?;
+            }
+            db::webhook_events::fail(&mut *tx, event.id, token, attempts, &text).await?;
+            tx.commit().await?;
             tracing::error!(event.id = %event.id, error = text, "A webhook event was given up: {text}");
-            return db::webhook_events::fail(&self.db, event.id, token, attempts, &text).await;
+            return Ok(());
         };
         tracing::warn!(event.id = %event.id, attempts, error = text, "An event failed: {text}");
         let next = after(self.clock.now(), *pause);

@@ -73,8 +73,6 @@ impl Settling<'_, '_> {
     async fn apply(&mut self, checkout: &Checkout) -> sqlx::Result<&'static str> {
         let id = &self.payment.id;
         let recorded = db::payments::lock(self.tx, id).await?;
-        let is_charged =
-            matches!(self.fetched.status, PaymentStatus::Paid | PaymentStatus::Captured);
         let is_over = matches!(
             checkout.status,
             CheckoutStatus::Expired | CheckoutStatus::Canceled | CheckoutStatus::Failed
@@ -83,8 +81,8 @@ impl Settling<'_, '_> {
             amount: checkout.amount,
             currency: checkout.currency.clone(),
             is_paid_by_another: db::payments::is_paid_by_another(self.tx, checkout.id, id).await?,
-            // A bank's page that was open when the time ran out may still take the money.
-            is_closed: is_over || (is_charged && self.paid_at() > checkout.expires_at),
+            // Whoever begins to pay after the time is over pays for what may no longer be sold so.
+            is_closed: is_over || self.paid_at() > checkout.expires_at,
         };
         let Settlement { mut record, effects } = settle(&bill, recorded.as_ref(), self.fetched);
         if effects.contains(&Effect::Grant)
@@ -160,6 +158,7 @@ impl Settling<'_, '_> {
     async fn grant(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
         let (now, paid_at) = (self.context.now, self.paid_at());
         let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
+        let current = current.map(|held| held.subscription);
         // `check_plan` looked under the same lock: there is no other plan.
         if let Ok(next) = Subscription::granted(current.as_ref(), &checkout.plan_id, paid_at) {
             let (subscriber, id) = (&checkout.subscriber, &self.payment.id);
@@ -172,17 +171,29 @@ impl Settling<'_, '_> {
     /// Whether a running subscription is of the plan that was paid for.
     async fn check_plan(&mut self, checkout: &Checkout) -> sqlx::Result<Result<(), PlanChange>> {
         let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
+        let current = current.map(|held| held.subscription);
         let granted = Subscription::granted(current.as_ref(), &checkout.plan_id, self.paid_at());
         Ok(granted.map(|_| ()))
     }
 
+    /// Ends the subscription, unless another payment has granted it since: then a person decides what
+    /// the money that was given back means for it.
     async fn reverse(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
-        let now = self.context.now;
-        let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
-        if let Some(subscription) = current {
-            let canceled = subscription.canceled();
-            let (subscriber, id) = (&checkout.subscriber, &self.payment.id);
-            db::subscriptions::upsert(self.tx, subscriber, &canceled, id, now).await?;
+        let (now, id) = (self.context.now, &self.payment.id);
+        match db::subscriptions::lock(self.tx, &checkout.subscriber).await? {
+            Some(held) if held.payment_id == *id => {
+                let canceled = held.subscription.canceled();
+                db::subscriptions::upsert(self.tx, &checkout.subscriber, &canceled, id, now)
+                    .await?;
+            }
+            Some(held) => {
+                let difference = format!(
+                    "the subscription goes on: payment {} has granted it since",
+                    held.payment_id
+                );
+                self.review("older_payment_reversed", Some(checkout), &difference).await?;
+            }
+            None => (),
         }
         self.set_status(checkout, CheckoutStatus::Refunded).await
     }
@@ -206,7 +217,8 @@ impl Settling<'_, '_> {
             refunded: self.fetched.refunded,
             captured: self.fetched.captured,
             updated_at: self.fetched.updated_at,
-            standing: Standing::Held,
+            // Nothing is decided about it: should its checkout turn up, it is settled like any other.
+            standing: Standing::Open,
         };
         self.store(None, &record).await?;
         let difference = match &self.payment.invoice_id {
@@ -322,9 +334,11 @@ impl Settling<'_, '_> {
         db::audit_log::insert(&mut **self.tx, &audit).await
     }
 
-    /// When the customer paid: the provider knows better than the hour at which we heard of it.
+    /// When the customer paid: the provider knows better than the hour at which we heard of it. Later
+    /// changes move `updated_at`, so the beginning of the payment counts.
     fn paid_at(&self) -> DateTime<Utc> {
-        self.fetched.updated_at.unwrap_or(self.context.now).min(self.context.now)
+        let Payment { created_at, updated_at, .. } = self.payment;
+        created_at.or(*updated_at).unwrap_or(self.context.now).min(self.context.now)
     }
 }
 

@@ -113,7 +113,17 @@ impl StartCheckout {
             Ok(made) => made,
             Err(error) => return Err(self.give_up(&checkout, error).await),
         };
-        db::in_time(self.remember_page(&checkout, &invoice.id, payment_url.as_str())).await?;
+        let remembered = self.remember_page(&checkout, &invoice.id, payment_url.as_str());
+        if let Err(error) = db::in_time(remembered).await {
+            // The only line that links the two until the invoice's metadata is read.
+            tracing::error!(
+                checkout.id = %checkout.id,
+                invoice.id,
+                error = %error,
+                "An invoice was made and could not be stored: {error}"
+            );
+            return Err(error.into());
+        }
         self.wake.outbox.notify_one();
         Ok(Started::InvoiceCreated(OpenCheckout {
             checkout_id: checkout.id,
@@ -135,7 +145,7 @@ impl StartCheckout {
             plan_id: plan.id.clone(),
             amount: plan.price(),
             currency: SAR,
-            subscriber: order.tenant_id.clone().unwrap_or_else(|| order.customer_email.key()),
+            subscriber: subscriber(order),
             customer_name: order.customer_name.clone(),
             customer_email: order.customer_email.as_str().to_owned(),
             customer_phone: order.customer_phone.as_ref().map(|phone| phone.as_str().to_owned()),
@@ -245,5 +255,14 @@ impl StartCheckout {
             | ClientError::Status { .. }
             | ClientError::Unreadable { .. }) => CheckoutError::Gateway(error),
         }
+    }
+}
+
+/// Whose subscription an order pays. A tenant's name and an address never mean the same customer, so
+/// that nobody can name a tenant like somebody's address.
+fn subscriber(order: &Order) -> String {
+    match &order.tenant_id {
+        Some(tenant) => format!("tenant:{tenant}"),
+        None => format!("email:{}", order.customer_email.key()),
     }
 }

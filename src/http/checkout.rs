@@ -370,10 +370,11 @@ struct SubscriptionBody {
 )]
 async fn find_checkout(
     State(flow): State<ShowCheckout>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, Problem>,
     method: Method,
 ) -> Result<Response, Problem> {
-    let id = Uuid::parse_str(&id).map(CheckoutId).map_err(|_| Problem::CheckoutNotFound)?;
+    let id = id.ok().and_then(|Path(id)| Uuid::parse_str(&id).ok());
+    let id = id.map(CheckoutId).ok_or(Problem::CheckoutNotFound)?;
     // A HEAD has no effects; a poll looks after a checkout that waits too long.
     let shown = if method == Method::HEAD { flow.peek(id).await? } else { flow.run(id).await? };
     let shown = shown.ok_or(Problem::CheckoutNotFound)?;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::app::AppState;
 use crate::clock::Clock;
 use crate::domain::funnel::{Analytics, FunnelEvent};
+use crate::domain::redaction::redact;
 use crate::flows::request_demo::{DemoRequest, request_demo};
 use crate::flows::track_visit::{Visit, track_visit};
 use crate::http::checkout::{email, filled, phone, short_text};
@@ -106,6 +107,11 @@ impl PublicEvent {
             PROPERTIES.contains(&name.as_str())
                 && text.is_some_and(|text| text.chars().count() <= PROPERTY_LENGTH)
         });
+        for text in properties.values_mut() {
+            // Links carry addresses and numbers in their queries, and campaigns carry what they like.
+            let clean = text.as_str().map(|text| text.split(['?', '#']).next().unwrap_or_default());
+            *text = clean.map(|text| redact(text).into_owned()).unwrap_or_default().into();
+        }
         let request_id = context.request_id().to_owned();
         Ok(Visit { event, visitor: visitor.to_string(), properties, request_id })
     }

@@ -108,9 +108,11 @@ async fn receive_moyasar_invoice(
     State(flow): State<HealCheckout>,
     State(tasks): State<Tasks>,
     context: RequestContext,
-    Path(token): Path<String>,
+    token: Result<Path<String>, Problem>,
 ) -> Json<Heard> {
-    if let Some(checkout) = flow.find_called_back(&token).await {
+    if let Ok(Path(token)) = token
+        && let Some(checkout) = flow.find_called_back(&token).await
+    {
         let request_id = context.request_id().to_owned();
         tasks.spawn(async move { flow.run(checkout, &request_id).await });
     }

@@ -43,7 +43,7 @@ pub(crate) struct Cadence<'a> {
 }
 
 /// Longest time one step may take: what hangs for longer is given up, and its leases end by themselves.
-const STEP_LIMIT: Duration = Duration::from_secs(45);
+const STEP_LIMIT: Duration = Duration::from_secs(25);
 
 /// While steps keep failing, how often that is said.
 const REMINDER: Duration = Duration::from_secs(60);

@@ -19,25 +19,24 @@ pub(crate) struct SettleEventsJob {
 }
 
 impl SettleEventsJob {
-    /// Runs until `stop`; events in hand are settled first.
+    /// Runs until `stop`; events in hand are settled first. Each lane takes one event at a time, so that
+    /// one whose provider hangs holds up nobody else's.
     pub async fn run(self, stop: CancellationToken) {
         let bell: Arc<Notify> = Arc::clone(&self.flow.wake.events);
-        let cadence = Cadence { name: "settle_events", tick: self.tick, bell: Some(&bell) };
-        repeat(cadence, stop, || self.step()).await;
+        let lanes = (0..self.concurrency).map(|_| {
+            let cadence = Cadence { name: "settle_events", tick: self.tick, bell: Some(&bell) };
+            repeat(cadence, stop.clone(), || self.step())
+        });
+        join_all(lanes).await;
     }
 
-    /// Claims what is due and settles all of it at the same time. While the provider is away that is
-    /// no work: the rest of the backlog is left alone until the next tick.
+    /// Settles the event that is due for longest. While the provider is away that is no work: the rest
+    /// of the backlog is left alone until the next tick.
     pub async fn step(&self) -> anyhow::Result<Step> {
-        let limit = i64::try_from(self.concurrency)?;
-        let (token, events) = self.flow.claim(limit).await?;
-        if events.is_empty() {
-            return Ok(Step::Idle);
-        }
-        let settling = events.into_iter().map(|event| self.flow.settle(token, event));
+        let (token, events) = self.flow.claim(1).await?;
         let mut found = Step::Idle;
-        for is_provider_there in join_all(settling).await {
-            if is_provider_there? {
+        for event in events {
+            if self.flow.settle(token, event).await? {
                 found = Step::Worked;
             }
         }

@@ -211,7 +211,7 @@ async fn arabic_is_kept_byte_for_byte_and_the_phone_in_e164(db: PgPool) {
     assert_eq!(stored.0.as_bytes(), name.as_bytes());
     assert_eq!(
         (stored.1.as_str(), stored.2.as_str(), stored.3.as_str()),
-        ("+966512345678", "Buyer@Example.com", "buyer@example.com")
+        ("+966512345678", "Buyer@Example.com", "email:buyer@example.com")
     );
 }
 
@@ -294,7 +294,8 @@ async fn our_services_get_the_literal_errors_of_the_predecessor(db: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_checkout_that_nobody_started_is_404(db: PgPool) {
     let app = TestApp::start(db);
-    for id in [Uuid::new_v4().to_string(), "1".into(), "%D8%B3".into()] {
+    for id in [Uuid::new_v4().to_string(), "1".into(), "%D8%B3".into(), "%ff".into(), "%00".into()]
+    {
         let answer = app.get(&format!("{CHECKOUT}/{id}")).await;
         assert_eq!(
             (answer.status, answer.code()),
@@ -446,8 +447,8 @@ async fn paid_again_extends_and_another_plan_is_for_a_person(db: PgPool) {
 async fn the_subscription_is_the_tenants_else_the_lower_cased_address(db: PgPool) {
     let shop = Shop::open(db).await;
     for (changes, subscriber) in [
-        (json!({ "tenant_id": "tenant-42" }), "tenant-42"),
-        (json!({ "customer_email": "BUYER@example.COM" }), "buyer@example.com"),
+        (json!({ "tenant_id": "tenant-42" }), "tenant:tenant-42"),
+        (json!({ "customer_email": "BUYER@example.COM" }), "email:buyer@example.com"),
     ] {
         let started = shop.app.post(CHECKOUT, order_with(&changes)).await.json();
         shop.sandbox
@@ -501,6 +502,10 @@ async fn an_invoice_callback_is_only_a_prompt_and_always_200(db: PgPool) {
             .status,
         StatusCode::OK
     );
+    for odd in ["%00", "%ff"] {
+        let path = format!("/api/v1/webhooks/moyasar/invoices/{odd}");
+        assert_eq!(shop.app.post(&path, json!({})).await.status, StatusCode::OK, "{odd}");
+    }
     assert_eq!(shop.app.post(path, json!("whatever")).await.status, StatusCode::OK);
     assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
     assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 1);
@@ -570,4 +575,33 @@ async fn money_that_comes_after_the_time_is_over_is_for_a_person(db: PgPool) {
     shop.settle().await;
     assert_eq!(shop.look(&bought).await["status"], "review");
     assert_eq!(shop.count("reviews where kind = 'late_payment'").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_refund_of_an_older_payment_leaves_what_a_newer_one_granted(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let first = shop.buy().await;
+    let older = shop.pay(&first, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    let second = shop.buy().await;
+    shop.pay(&second, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    shop.advance(Duration::from_secs(60));
+    shop.sandbox.refund(&older.id, None).unwrap();
+    shop.settle().await;
+    assert_eq!(shop.look(&first).await["status"], "refunded");
+    assert_eq!(shop.look(&second).await["subscription"]["status"], "active");
+    assert_eq!(shop.count("reviews where kind = 'older_payment_reversed'").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_tenant_named_like_an_address_is_not_its_owner(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    let thief = order_with(&json!({ "tenant_id": "buyer@example.com" }));
+    let started = shop.app.post(CHECKOUT, thief).await.json();
+    shop.sandbox.pay(started["invoice_id"].as_str().unwrap(), cards::MADA_APPROVED).await.unwrap();
+    shop.settle().await;
+    assert_eq!(shop.count("subscriptions where status = 'active'").await, 2);
 }

@@ -17,7 +17,8 @@ const VISITOR: &str = "3f0c1c1e-6d0b-4d57-9d6c-6d8f4f1f3a55";
 async fn what_a_visitor_does_reaches_analytics_without_personal_data(db: PgPool) {
     let shop = Shop::open(db).await;
     let properties = json!({
-        "utm_source": "نشرة", "path": "/pricing", "email": "a@example.com", "phone": "0512345678",
+        "utm_source": "نشرة", "path": "/pricing?email=a@example.com&phone=0512345678",
+        "utm_campaign": "for a@example.com",  "email": "a@example.com", "phone": "0512345678",
         "plan": { "nested": 1 }, "variant": "v".repeat(201),
     });
     let body = json!({ "event": "landing_view", "distinct_id": VISITOR, "properties": properties });
@@ -30,7 +31,10 @@ async fn what_a_visitor_does_reaches_analytics_without_personal_data(db: PgPool)
     let ledger = shop.sandbox.ledger();
     let event = &ledger.posthog_events()[0];
     assert_eq!((event.event.as_str(), event.distinct_id.as_str()), ("landing_view", VISITOR));
-    assert_eq!(json!(event.properties), json!({ "utm_source": "نشرة", "path": "/pricing" }));
+    assert_eq!(
+        json!(event.properties),
+        json!({ "utm_source": "نشرة", "path": "/pricing", "utm_campaign": "for [address]" })
+    );
     assert!(event.timestamp.starts_with("2026-01-02T03:04:05"), "{}", event.timestamp);
 }
 

@@ -276,10 +276,18 @@ async fn silence_ends_at_the_deadline_be_it_before_the_answer_or_within() {
 }
 
 #[tokio::test]
-async fn a_success_that_cannot_be_read_is_an_outage_and_uncertain() {
-    for body in ["", "<html>", "{\"id\":", "[]", "{}", "{\"id\":null}", "{\"id\":7}"] {
+async fn a_success_that_cannot_be_read_is_uncertain_and_an_outage_if_it_is_no_json() {
+    for (body, is_outage) in [
+        ("", true),
+        ("<html>", true),
+        ("{\"id\":", true),
+        ("[]", false),
+        ("{}", false),
+        ("{\"id\":null}", false),
+        ("{\"id\":7}", false),
+    ] {
         let taken = taken_for(answer("200 OK", "", body)).await;
-        assert_eq!(taken, ("unreadable", true, true), "{body}");
+        assert_eq!(taken, ("unreadable", is_outage, true), "{body}");
     }
 }
 

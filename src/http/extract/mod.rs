@@ -156,8 +156,9 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     let parsed = serde_path_to_error::deserialize(&mut json);
     match parsed {
         Ok(value) => json.end().map(|()| value).map_err(|_| Problem::InvalidJson),
-        // A wrong field says nothing about the text behind it, so that is looked at, too.
-        Err(error) if error.inner().is_data() && is_well_formed(text) => {
+        // A wrong field (a number that fits nowhere is one) says nothing about the text behind it, so
+        // that is looked at, too.
+        Err(error) if is_well_formed(text) => {
             Err(Problem::InvalidRequest(vec![faults::of(error.path(), error.inner())]))
         }
         Err(_) => Err(Problem::InvalidJson),

@@ -53,11 +53,11 @@ async fn show_checkout_page(
     State(flow): State<ShowCheckout>,
     State(catalogue): State<Arc<Catalogue>>,
     context: RequestContext,
-    Path(id): Path<String>,
+    id: Result<Path<String>, Problem>,
     Query(choice): Query<Choice>,
 ) -> Result<Response, Problem> {
     let chosen = choice.lang.as_deref().and_then(locale);
-    let id = Uuid::parse_str(&id).map(CheckoutId).ok();
+    let id = id.ok().and_then(|Path(id)| Uuid::parse_str(&id).ok()).map(CheckoutId);
     let shown = match id {
         Some(id) => flow.peek(id).await?.map(|shown| (id, shown)),
         None => None,
