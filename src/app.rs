@@ -339,6 +339,7 @@ impl AppState {
 fn limits(config: &Config) -> Limits {
     Limits {
         header_timeout: Duration::from_secs(config.http.header_timeout_secs),
+        write_timeout: Duration::from_secs(config.http.read_timeout_secs),
         max_connections: config.http.max_connections,
         drain: Duration::from_secs(config.http.drain_secs),
     }

@@ -129,7 +129,7 @@ pub struct HttpConfig {
     pub request_timeout_secs: u64,
     /// How long a client may take to send its request head.
     pub header_timeout_secs: u64,
-    /// How long a client may pause between two pieces of its body.
+    /// How long a client may pause between two pieces of its body, or of our answer.
     pub read_timeout_secs: u64,
     /// Connections served at once; further ones wait to be accepted.
     pub max_connections: usize,

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -29,6 +30,8 @@ const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(200);
 pub struct Limits {
     /// How long a client may take to send a request head, and to begin the next one.
     pub header_timeout: Duration,
+    /// How long a client may take to read the next piece of an answer.
+    pub write_timeout: Duration,
     /// Connections served at once; further ones wait to be accepted.
     pub max_connections: usize,
     /// How long requests in flight get once we stop.
@@ -101,11 +104,15 @@ async fn converse<S>(
         request.extensions_mut().insert(ConnectInfo(peer));
         service.clone().call(request)
     });
+    // hyper bounds what a client sends, not how long it takes to read.
+    let mut patient = TimeoutStream::new(stream);
+    patient.set_write_timeout(Some(limits.write_timeout));
+    let patient = Box::pin(patient);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(patient), service)
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -136,6 +143,7 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         header_timeout: Duration::from_mins(1),
+        write_timeout: Duration::from_mins(1),
         max_connections: 100,
         drain: Duration::from_mins(1),
     };
@@ -152,7 +160,7 @@ mod tests {
         handler: impl Fn(Request) -> F + Clone + Send + 'static,
     ) -> Served
     where
-        F: Future<Output = &'static str> + Send + 'static,
+        F: Future<Output: Into<Body>> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -258,13 +266,30 @@ mod tests {
         let limits = Limits { drain: Duration::from_millis(20), ..LIMITS };
         let served = start(limits, move |_| {
             inside.notify_one();
-            std::future::pending()
+            std::future::pending::<Body>()
         })
         .await;
         let running = send(served.address, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         entered.notified().await;
         assert!(served.tasks.stop(Duration::from_secs(5)).await);
         assert_eq!(rest(running).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_not_waited_for() {
+        let limits = Limits {
+            write_timeout: Duration::from_millis(100),
+            drain: Duration::from_mins(1),
+            ..LIMITS
+        };
+        let served = start(limits, async |_: Request| "x".repeat(16 * 1024 * 1024)).await;
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(served.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: dealix.me\r\n\r\n").await.unwrap();
+        // The connection ends although nobody reads a byte, and long before its time for draining.
+        assert!(served.tasks.stop(Duration::from_secs(20)).await);
+        drop(stream);
     }
 
     #[tokio::test]
