@@ -236,7 +236,8 @@ pub struct Settlement {
 }
 
 /// Decides what a payment means. Every order of the same facts ends in the same record, and each
-/// effect comes up once.
+/// effect comes up once. One thing it cannot know: a payment that was voided before anybody saw it
+/// paid may have been a mere hold; nothing was granted for it, and its checkout stays open.
 pub fn settle(bill: &Bill, recorded: Option<&Recorded>, fetched: &Fetched) -> Settlement {
     if let Some(recorded) = recorded.filter(|recorded| is_stale(recorded, fetched)) {
         return Settlement { record: recorded.clone(), effects: Vec::new() };

@@ -94,3 +94,18 @@ async fn the_check_is_for_administrators(db: PgPool) {
     assert_eq!(app.get(PATH).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(app.get_as(SERVICE_KEY, PATH).await.status, StatusCode::FORBIDDEN);
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_head_of_the_check_sends_nothing(db: PgPool) {
+    let (app, world) = app_in_the_world(db).await;
+    let request = Request::head(PATH).header("x-api-key", READER_KEY);
+    let answer = app.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    // What was sent before the stop would be there after it.
+    assert!(app.tasks.stop(SOON).await);
+    assert!(app.app.flush_reports(SOON).await);
+    assert_eq!(world.ledger().sentry_items().len(), 0);
+    let queued: i64 =
+        sqlx::query_scalar("select count(*) from outbox").fetch_one(&app.db).await.unwrap();
+    assert_eq!(queued, 0);
+}

@@ -524,3 +524,26 @@ async fn the_content_type_is_not_enforced(db: PgPool) {
         assert_eq!(answer.status, StatusCode::OK, "{kind}");
     }
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn the_request_id_stands_in_the_event_the_outbox_and_the_audit_row(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    let mut envelope = shop.sandbox.take_held_webhooks().pop().unwrap();
+    envelope["secret_token"] = json!(WEBHOOK_SECRET);
+    let request = axum::http::Request::post("/api/v1/webhooks/moyasar")
+        .header("x-request-id", "trace-me-7")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    shop.app.send(request.body(envelope.to_string().into()).unwrap()).await;
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    let trace = "request_id = 'trace-me-7' and trace_id = '4bf92f3577b34da6a3ce929d0e0e4736'";
+    let events = sqlx::AssertSqlSafe(format!("select count(*) from webhook_events where {trace}"));
+    let count: i64 = sqlx::query_scalar(events).fetch_one(&shop.app.db).await.unwrap();
+    assert_eq!(count, 1);
+    assert_eq!(
+        shop.count("outbox where name = 'payment_succeeded' and request_id = 'trace-me-7'").await,
+        1
+    );
+    assert_eq!(shop.count("audit_log where request_id = 'trace-me-7'").await, 1);
+}
