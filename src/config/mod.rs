@@ -2,7 +2,7 @@
 //!
 //! [`variables`] is the one table of environment names, [`kinds`] how their text is understood,
 //! [`Sources`] where it comes from; [`inspect`] puts the layers together and tells everything that
-//! is wrong with them, [`load`] answers settings that may be used, [`reference`] documents them.
+//! is wrong with them, [`load`] answers settings that may be used, [`mod@reference`] documents them.
 
 use std::net::{IpAddr, SocketAddr};
 
