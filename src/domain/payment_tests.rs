@@ -232,6 +232,9 @@ fn without_a_time_what_has_come_further_wins() {
     // At one and the same instant, too.
     let paid = settle(&bill(), None, &fetched("paid", 1)).record;
     assert_eq!(settle(&bill(), Some(&paid), &fetched("failed", 1)).record, paid);
+    let voided = settle(&bill(), None, &fetched("voided", 1)).record;
+    let settlement = settle(&bill(), Some(&voided), &fetched("paid", 1));
+    assert_eq!(settlement, Settlement { record: voided, effects: vec![] });
 }
 
 #[test]
