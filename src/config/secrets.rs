@@ -40,7 +40,7 @@ mod tests {
             "CHANGE_ME",
             "change-me-please-0123456789abcdef",
             "xxx",
-            "sk_live_xxxxxxxx",
+            "sk_live_xxxx",
             "todo",
             "todo: ask Finance",
             "<your key>",
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_random_secret_is_no_placeholder_though_it_contains_crosses() {
-        for secret in ["kQxxxL29vTodoMn", "sk_live_8fK2xXx91", "a<b", "", "xx"] {
+        for secret in ["kQxxxL29vTodoMn", "sk_live_8fK2xX", "a<b", "", "xx"] {
             assert!(!is_placeholder(secret), "{secret}");
         }
     }

@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn secrets_are_hidden_by_shape_and_by_introduction() {
         let cases = [
-            ("key sk_live_abc123def", "key [secret]"),
+            ("key sk_live_abc123", "key [secret]"),
             ("key pk_test_abc", "key [secret]"),
             ("key sk_abcdef", "key [secret]"),
             ("key sk-ant-abcdef", "key [secret]"),
