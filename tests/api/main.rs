@@ -11,6 +11,7 @@
 mod breakers;
 mod checkout;
 mod everywhere;
+mod frozen;
 mod harness;
 mod health;
 mod metrics;
