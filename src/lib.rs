@@ -9,6 +9,7 @@ mod migrations;
 
 mod access;
 pub mod clock;
+mod faults;
 pub mod tasks;
 pub mod telemetry;
 mod wake;

@@ -18,7 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("db", &["domain"]),
     ("queue", &["domain", "clock"]),
     ("clients", &["domain", "config", "clock"]),
-    ("flows", &["domain", "db", "clients", "queue", "clock", "wake", "tasks", "migrations"]),
+    (
+        "flows",
+        &["domain", "db", "clients", "queue", "clock", "wake", "tasks", "migrations", "faults"],
+    ),
     (
         "http",
         &["flows", "domain", "db", "queue", "app", "access", "clock", "wake", "tasks", "telemetry"],
@@ -50,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("tasks", &[]),
     ("wake", &[]),
+    ("faults", &[]),
 ];
 
 /// Names everything: they put the house together.

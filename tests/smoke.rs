@@ -306,6 +306,14 @@ async fn every_command_explains_itself_with_an_example() {
     assert_eq!(operator.run(&["sell"], &[]).await.code, 2);
 }
 
+#[test]
+fn only_a_test_build_can_kill_itself() {
+    let binary = fs::read(env!("CARGO_BIN_EXE_dealix-api")).unwrap();
+    let hook = b"DEALIX_DIES_AT";
+    let has_hooks = binary.windows(hook.len()).any(|window| window == hook);
+    assert_eq!(has_hooks, cfg!(feature = "faults"));
+}
+
 #[tokio::test]
 async fn openapi_is_printed_without_any_settings() {
     let answer = Operator::new().run(&["openapi"], &[("APP_ENV", "nonsense")]).await;

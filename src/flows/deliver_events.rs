@@ -11,6 +11,7 @@ use crate::clients::posthog::{BatchOutcome, FunnelEventOnWire, Posthog};
 use crate::clock::Clock;
 use crate::db;
 use crate::db::outbox::ClaimedRow;
+use crate::faults;
 
 /// How soon analytics is asked again when it did not answer.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(10);
@@ -36,12 +37,15 @@ impl DeliverEvents {
         if rows.is_empty() {
             return Ok(false);
         }
+        faults::step("outbox_claimed");
         // Halves of what analytics refuses, until the event that it will not have stands alone.
         let mut parts = vec![rows.as_slice()];
         while let Some(part) = parts.pop() {
             match (self.send(part).await, part) {
                 (Ok(BatchOutcome::Accepted), part) => {
+                    faults::step("outbox_accepted");
                     db::outbox::set_sent(&self.db, &ids(part), token, self.clock.now()).await?;
+                    faults::step("outbox_marked");
                 }
                 (Ok(BatchOutcome::Refused), [row]) => self.set_refused(row, token).await?,
                 (Ok(BatchOutcome::Refused), part) => {

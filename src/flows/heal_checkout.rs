@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::db;
 use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::Analytics;
+use crate::faults;
 use crate::flows::settle_payment::{Context, settle_payment};
 use crate::wake::Wake;
 
@@ -99,6 +100,7 @@ impl HealCheckout {
 
     async fn look(&self, checkout: CheckoutId, request_id: &str) -> anyhow::Result<()> {
         let Some(moyasar) = &self.moyasar else { return Ok(()) };
+        faults::step("look_begun");
         let mut ends = Vec::new();
         for invoice_id in db::invoices::list(&self.db, checkout).await? {
             let invoice = moyasar.fetch_invoice(&invoice_id).await?;
@@ -109,7 +111,9 @@ impl HealCheckout {
                 let context = Context { analytics, event_id: None, request_id, now };
                 let mut tx = self.db.begin().await?;
                 settle_payment(&mut tx, &payment, b"", context).await?;
+                faults::step("healing_unsaved");
                 tx.commit().await?;
+                faults::step("healing_saved");
             }
             ends.push(end(&invoice.status));
         }

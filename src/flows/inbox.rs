@@ -14,6 +14,7 @@ use crate::db;
 use crate::db::reviews::NewReview;
 use crate::db::webhook_events::NewEvent;
 use crate::domain::webhook::{Relevance, relevance};
+use crate::faults;
 use crate::wake::Wake;
 
 /// How long Postgres gets to confirm an event before the provider is asked to send it again.
@@ -90,8 +91,10 @@ impl Inbox {
         if !envelope.secret_token.as_ref().is_some_and(|token| self.secrets.recognises(token)) {
             return Err(InboxError::BadSignature);
         }
+        faults::step("webhook_recognised");
         let stored = tokio::time::timeout(STORE_WITHIN, self.store(&envelope, delivery));
         let received = stored.await.map_err(|_| InboxError::TimedOut)??;
+        faults::step("webhook_stored");
         if received == Received::Stored {
             self.wake.events.notify_one();
         }

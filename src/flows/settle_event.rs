@@ -16,6 +16,7 @@ use crate::db;
 use crate::db::reviews::NewReview;
 use crate::db::webhook_events::ClaimedEvent;
 use crate::domain::funnel::Analytics;
+use crate::faults;
 use crate::flows::settle_payment::{Context, settle_payment};
 use crate::tasks::guarded;
 use crate::wake::Wake;
@@ -69,6 +70,9 @@ impl SettleEvents {
         let (token, now) = (Uuid::new_v4(), self.clock.now());
         let events =
             db::webhook_events::claim(&self.db, token, now, now + self.lease, limit).await?;
+        if !events.is_empty() {
+            faults::step("event_claimed");
+        }
         Ok((token, events))
     }
 
@@ -111,7 +115,9 @@ impl SettleEvents {
             }
             Err(error) => return Err(Unsettled::Outage(error)),
         };
+        faults::step("payment_fetched");
         self.write(token, event, &payment).await?;
+        faults::step("settlement_saved");
         Ok(())
     }
 
@@ -132,6 +138,7 @@ impl SettleEvents {
         let mut tx = self.db.begin().await?;
         let outcome = settle_payment(&mut tx, payment, &event.body, context).await?;
         if db::webhook_events::finish(&mut tx, event.id, token, outcome, now).await? {
+            faults::step("settlement_unsaved");
             tx.commit().await
         } else {
             tracing::warn!(event.id = %event.id, "An event was settled by somebody else meanwhile");

@@ -22,6 +22,7 @@ use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::{Halalas, SAR};
 use crate::domain::phone::Phone;
 use crate::domain::plan::{Billing, Catalogue, Plan};
+use crate::faults;
 use crate::wake::Wake;
 
 /// How long a payment page can be paid.
@@ -107,12 +108,15 @@ impl StartCheckout {
             return Ok(Started::ContactSales);
         }
         let Some(moyasar) = &self.moyasar else { return Ok(Started::Unavailable) };
+        faults::step("checkout_ordered");
         let checkout = self.write_intent(&order, plan).await?;
+        faults::step("intent_saved");
         let made = self.make_invoice(moyasar, &checkout, plan).await;
         let (invoice, payment_url) = match made {
             Ok(made) => made,
             Err(error) => return Err(self.give_up(&checkout, error).await),
         };
+        faults::step("invoice_made");
         let remembered = self.remember_page(&checkout, &invoice.id, payment_url.as_str());
         if let Err(error) = db::in_time(remembered).await {
             // The only line that links the two until the invoice's metadata is read.
@@ -124,6 +128,7 @@ impl StartCheckout {
             );
             return Err(error.into());
         }
+        faults::step("page_saved");
         self.wake.outbox.notify_one();
         Ok(Started::InvoiceCreated(OpenCheckout {
             checkout_id: checkout.id,
@@ -226,6 +231,7 @@ impl StartCheckout {
         db::checkouts::set_opened(&mut *tx, checkout.id, CheckoutStatus::Pending, now).await?;
         let request_id = Some(checkout.request_id.as_str());
         db::outbox::insert(&mut tx, &initiated, self.analytics, request_id).await?;
+        faults::step("page_unsaved");
         tx.commit().await
     }
 

@@ -1,0 +1,99 @@
+//! The real binary under somebody who starts it again whenever it dies, as systemd does.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::door::Door;
+
+const SIGKILL: i32 = 9;
+
+/// What differs from the defaults: what waits for a lease or a tick, waits for a shorter one.
+const SETTINGS: &str = "\
+[jobs]
+tick_ms = 100
+event_concurrency = 2
+lease_secs = 5
+";
+
+/// Runs, dies and runs again until it is dropped.
+pub struct Service {
+    pub door: Door,
+    deaths: Arc<AtomicU32>,
+    folder: PathBuf,
+    watching: JoinSet<()>,
+}
+
+impl Service {
+    /// Starts it with the hook at `step` armed, and without it ever after.
+    pub async fn start(step: &str, environment: Vec<(&'static str, String)>) -> Self {
+        let folder = std::env::temp_dir().join(format!("dealix-crash-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("default.toml"), include_str!("../../config/default.toml"))
+            .unwrap();
+        std::fs::write(folder.join("test.toml"), SETTINGS).unwrap();
+
+        let door = Door::new().await;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dealix-api"));
+        command.arg("serve").env_clear().envs(environment).current_dir(&folder);
+        command.env("APP_ENV", "test").env("CONFIG_DIR", &folder).env("APP_LOG_LEVEL", "warn");
+        command.env("APP_PORT", "0").env("METRICS_ADDR", "");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.env("DEALIX_DIES_AT", step);
+
+        let deaths = Arc::<AtomicU32>::default();
+        let mut watching = JoinSet::new();
+        let (behind, count) = (door.handle(), Arc::clone(&deaths));
+        watching.spawn(async move {
+            loop {
+                let (mut child, address, mut said) = launch(&mut command).await;
+                behind.send_replace(Some(address));
+                while let Some(line) = said.next_line().await.unwrap() {
+                    // Shown with a test that fails, and only then.
+                    println!("{line}");
+                }
+                let status = child.wait().await.unwrap();
+                behind.send_replace(None);
+                assert_eq!(status.signal(), Some(SIGKILL), "it ended by itself: {status}");
+                count.fetch_add(1, Ordering::Relaxed);
+                command.env_remove("DEALIX_DIES_AT");
+            }
+        });
+        Self { door, deaths, folder, watching }
+    }
+
+    /// How often it died.
+    pub fn deaths(&self) -> u32 {
+        self.deaths.load(Ordering::Relaxed)
+    }
+
+    /// Stops it for good and waits until it has let go of its stores.
+    pub async fn end(mut self) {
+        self.watching.shutdown().await;
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Starts it and waits until it says where it listens.
+async fn launch(command: &mut Command) -> (Child, String, Lines<BufReader<ChildStdout>>) {
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    loop {
+        let line = lines.next_line().await.unwrap().expect("it did not start");
+        if let Some((_, address)) = line.split_once("listening on http://") {
+            return (child, address.trim().to_owned(), lines);
+        }
+    }
+}

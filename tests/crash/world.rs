@@ -1,0 +1,240 @@
+//! A world in which the service dies once: a buyer who tries again, a provider that sends again, and
+//! the books that must be right in the end.
+
+use std::time::Duration;
+
+use dealix_sandbox::{Card, DeliveryStatus, InvoiceStatus, Options, Sandbox, cards};
+use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions, PgPool};
+use uuid::Uuid;
+
+use crate::redis_server::RedisServer;
+use crate::service::Service;
+
+/// Nothing here takes this long unless something is lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How soon somebody asks again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub const WEBHOOK_SECRET: &str = "webhook-secret-for-tests-0123456789abcdef";
+
+/// Everything around the service.
+pub struct World {
+    pub db: PgPool,
+    pub sandbox: Sandbox,
+    pub service: Service,
+    client: Client,
+    _redis: RedisServer,
+}
+
+/// A checkout that was started.
+pub struct Bought {
+    pub checkout_id: String,
+    pub invoice_id: String,
+}
+
+impl World {
+    /// Starts everything, the service with the hook at `step` armed.
+    pub async fn new(db: PgPool, step: &str) -> Self {
+        // A minute between two attempts of the provider becomes 100 ms.
+        let options = Options { time_scale: 600, ..Options::default() };
+        let sandbox = Sandbox::start(options).await.unwrap();
+        let redis = RedisServer::start(&[
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--maxmemory-policy",
+            "noeviction",
+        ])
+        .await;
+        let environment = vec![
+            ("DATABASE_URL", db.connect_options().to_url_lossy().into()),
+            ("REDIS_URL", redis.url("")),
+            // Not this machine: callbacks stay at the provider, so that no look at an invoice hides
+            // that an event was lost.
+            ("APP_URL", "https://api.dealix.me".to_owned()),
+            ("MOYASAR_BASE_URL", sandbox.moyasar_url().into()),
+            ("MOYASAR_SECRET_KEY", sandbox.secret_key().to_owned()),
+            ("MOYASAR_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
+            ("POSTHOG_HOST", sandbox.posthog_url().into()),
+            ("POSTHOG_API_KEY", sandbox.posthog_key().to_owned()),
+            ("JWT_SECRET_KEY", "jwt-secret-for-tests-0123456789abcdef".to_owned()),
+            ("ADMIN_API_KEYS", "admin-key-for-tests-0123456789abcdef".to_owned()),
+        ];
+        let service = Service::start(step, environment).await;
+        let webhooks = format!("http://{}/api/v1/webhooks/moyasar", service.door.address);
+        sandbox.register_webhook(webhooks.parse().unwrap(), WEBHOOK_SECRET);
+        Self { db, sandbox, service, client: client(), _redis: redis }
+    }
+
+    /// Asks the service; nothing where nobody answers.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Option<(StatusCode, Value)> {
+        let url = format!("http://{}{path}", self.service.door.address);
+        let mut request = self.client.request(method, url);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.ok()?;
+        let status = answer.status();
+        Some((status, answer.json().await.ok()?))
+    }
+
+    /// Buys the starter plan, and tries again with the same key for as long as it takes.
+    pub async fn buy(&self) -> Bought {
+        let key = Uuid::new_v4().to_string();
+        let order = json!({
+            "plan_id": "starter",
+            "customer_name": "شركة المثال",
+            "customer_email": "buyer@example.com",
+        });
+        let path = "/api/v1/pricing/checkout";
+        let started = until("the checkout is open", async || {
+            match self.ask(Method::POST, path, Some(&key), Some(&order)).await? {
+                (StatusCode::OK, started) => Some(started),
+                (_, problem) => {
+                    assert_eq!(problem["retryable"], true, "{problem}");
+                    None
+                }
+            }
+        })
+        .await;
+        let text = |name: &str| started[name].as_str().unwrap().to_owned();
+        Bought { checkout_id: text("checkout_id"), invoice_id: text("invoice_id") }
+    }
+
+    pub async fn pay(&self, bought: &Bought, card: Card) {
+        self.sandbox.pay(&bought.invoice_id, card).await.unwrap();
+    }
+
+    /// Makes the invoice's callback, which is sent once, whatever comes of it.
+    pub async fn call_back(&self) {
+        let callbacks = self.sandbox.held_callbacks();
+        let url: Url = callbacks[0].url.parse().unwrap();
+        self.ask(Method::POST, url.path(), None, Some(&callbacks[0].body)).await;
+    }
+
+    /// Waits until the buyer is shown that status.
+    pub async fn until_shown(&self, bought: &Bought, status: &str) {
+        let path = format!("/api/v1/pricing/checkout/{}", bought.checkout_id);
+        until(&format!("it is {status}"), async || {
+            let (_, shown) = self.ask(Method::GET, &path, None, None).await?;
+            (shown["status"] == status).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until nothing is under way any more, and it died as it should have.
+    pub async fn until_at_rest(&self) {
+        self.sandbox.concluded().await;
+        until("it dies, and everything is settled and sent", async || {
+            let open = "select (select count(*) from webhook_events where status = 'received')
+                + (select count(*) from outbox where status = 'pending')";
+            let open: i64 = sqlx::query_scalar(open).fetch_one(&self.db).await.unwrap();
+            (open == 0 && self.service.deaths() == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// How many rows a condition on a table finds.
+    pub async fn count(&self, from: &'static str) -> i64 {
+        let statement = sqlx::AssertSqlSafe(format!("select count(*) from {from}"));
+        sqlx::query_scalar(statement).fetch_one(&self.db).await.unwrap()
+    }
+
+    /// Holds the books of both sides against each other: one sale, and nothing lost or doubled.
+    pub async fn hold_the_books_of_one_sale(&self) {
+        self.until_at_rest().await;
+        self.nothing_that_was_taken_is_lost().await;
+        let ledger = self.sandbox.ledger();
+
+        assert_eq!(self.count("payments where standing = 'granted'").await, 1);
+        assert_eq!(self.count("payment_effects where effect = 'granted'").await, 1);
+        assert_eq!(self.count("payment_effects").await, 1);
+        let one_period = "subscriptions where status = 'active'
+            and current_period_end - current_period_start between '27 days' and '32 days'";
+        assert_eq!(self.count(one_period).await, 1);
+        assert_eq!(self.count("subscriptions").await, 1);
+        assert_eq!(self.count("reviews").await, 0);
+        assert_eq!(self.count("checkouts where status = 'paid'").await, 1);
+
+        // Analytics knows exactly what the outbox says, under the same ids.
+        assert_eq!(self.count("outbox where name = 'payment_succeeded'").await, 1);
+        assert_eq!(ledger.posthog_events_named("payment_succeeded").count(), 1);
+        assert_eq!(
+            i64::try_from(ledger.posthog_events().len()).unwrap(),
+            self.count("outbox").await
+        );
+        assert!(ledger.posthog_events().iter().all(|event| !event.is_changed));
+
+        // A customer can pay at one place: every other invoice is one that nobody was shown.
+        for invoice in ledger.invoices() {
+            let of_same_checkout = ledger.invoices().iter().filter(|other| {
+                other.metadata == invoice.metadata && other.status != InvoiceStatus::Canceled
+            });
+            assert_eq!(of_same_checkout.count(), 1, "{:?}", invoice.metadata);
+        }
+    }
+
+    /// Every event that was answered 2xx is in the table, once, and settled.
+    pub async fn nothing_that_was_taken_is_lost(&self) {
+        let ledger = self.sandbox.ledger();
+        let mut events = 0;
+        for delivery in ledger.webhooks() {
+            if delivery.status == DeliveryStatus::Lost {
+                continue;
+            }
+            events += 1;
+            let stored: Vec<String> =
+                sqlx::query_scalar("select status from webhook_events where dedupe_key = $1")
+                    .bind(&delivery.event_id)
+                    .fetch_all(&self.db)
+                    .await
+                    .unwrap();
+            assert!(delivery.attempts.iter().any(|attempt| attempt.result == "success"));
+            assert_eq!(stored, ["done"], "{} {}", delivery.event_type, delivery.event_id);
+        }
+        assert_eq!(self.count("webhook_events").await, events);
+    }
+
+    /// Stops everything.
+    pub async fn end(self) {
+        self.service.end().await;
+    }
+}
+
+/// A card that is charged.
+pub fn good_card() -> Card {
+    cards::MADA_APPROVED
+}
+
+#[expect(clippy::disallowed_methods, reason = "not a client of the service's: one of its clients")]
+fn client() -> Client {
+    // A fresh connection each time: one that was kept could lead to the dead.
+    Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(15)).build().unwrap()
+}
+
+/// Asks again and again until there is an answer.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let answered = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let answered = tokio::time::timeout(PATIENCE, answered).await;
+    answered.unwrap_or_else(|_| panic!("waited in vain until {what}"))
+}
