@@ -57,6 +57,7 @@ pub(crate) struct AppState {
     pub tasks: Tasks,
     pub access: Access,
     pub http: Arc<http::Settings>,
+    pub limits: Arc<http::RateLimits>,
     pub breakers: Arc<Breakers>,
     pub catalogue: Arc<Catalogue>,
     pub prices: Arc<PriceList>,
@@ -197,6 +198,7 @@ impl App {
         let state = AppState {
             db,
             http: Arc::new(http_settings(config, &clock)?),
+            limits: Arc::new(http::RateLimits::new(&rates(config), clock.clone())),
             clock,
             wake,
             tasks,
@@ -406,6 +408,7 @@ fn http_settings(config: &Config, clock: &Clock) -> anyhow::Result<http::Setting
         read_timeout: Duration::from_secs(config.http.read_timeout_secs),
         body_limit_bytes: config.http.body_limit_bytes,
         cors_origins: origins.collect::<Result<_, _>>()?,
+        trusted_proxies: config.http.trusted_proxies.clone(),
         has_security_headers: config.flags.security_headers_enabled,
         env: config.app.env.name(),
         refuses_unverified_webhooks: config.app.env == Environment::Production
@@ -413,6 +416,18 @@ fn http_settings(config: &Config, clock: &Clock) -> anyhow::Result<http::Setting
         providers: providers(&config.llm),
         started: clock.monotonic(),
     })
+}
+
+/// How often somebody may ask in a minute.
+fn rates(config: &Config) -> http::Rates {
+    let rates = &config.http.rates;
+    http::Rates {
+        key_per_minute: rates.key_per_minute,
+        address_per_minute: rates.address_per_minute,
+        checkout_per_minute: rates.checkout_per_minute,
+        webhook_per_minute: rates.webhook_per_minute,
+        are_on: config.flags.ratelimit_enabled,
+    }
 }
 
 /// The language-model providers that can be called, in their order.

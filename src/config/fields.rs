@@ -1,8 +1,10 @@
 //! How serde reads a field of `Config` from the text of its setting.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -14,6 +16,16 @@ where
 {
     let text = String::deserialize(deserializer)?;
     split(&text).map(|part| part.parse().map_err(Error::custom)).collect()
+}
+
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    split(&text).map(|part| network(part).ok_or_else(|| Error::custom(part))).collect()
+}
+
+/// A range of addresses such as 10.0.0.0/8; one address is a range, too.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 pub(super) fn secret_list<'de, D: Deserializer<'de>>(

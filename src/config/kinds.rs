@@ -9,7 +9,7 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::Environment;
-use super::fields::split;
+use super::fields::{network, split};
 
 /// How the text of a variable is understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +48,7 @@ pub enum Kind {
     AppEnv,
     /// An IP address.
     Address,
-    /// Several IP addresses, separated by commas.
+    /// IP addresses and ranges of them, separated by commas.
     Addresses,
     /// An IP address with a port, or nothing.
     Listener,
@@ -76,7 +76,7 @@ impl Kind {
             Self::Decimal => is_decimal(text),
             Self::Origins => split(text).all(is_origin),
             Self::Address => text.parse::<IpAddr>().is_ok(),
-            Self::Addresses => split(text).all(|part| part.parse::<IpAddr>().is_ok()),
+            Self::Addresses => split(text).all(|part| network(part).is_some()),
             Self::Listener => text.is_empty() || text.parse::<SocketAddr>().is_ok(),
             Self::LogFilter => EnvFilter::try_new(text).is_ok(),
         };
@@ -103,7 +103,7 @@ impl Kind {
             Self::Origins => "origins such as https://dealix.me, separated by commas",
             Self::AppEnv => "development, test, staging or production",
             Self::Address => "an IP address",
-            Self::Addresses => "IP addresses, separated by commas",
+            Self::Addresses => "IP addresses or ranges such as 10.0.0.0/8, separated by commas",
             Self::Listener => "an IP address with a port such as 127.0.0.1:9464, or nothing",
             Self::LogFilter => "error, warn, info, debug, trace or a tracing filter",
         }
@@ -277,6 +277,7 @@ mod tests {
             (Kind::AppEnv, "Production", "prod"),
             (Kind::Address, "::1", "localhost"),
             (Kind::Addresses, "127.0.0.1, ::1", "127.0.0.1, proxy"),
+            (Kind::Addresses, "10.0.0.0/8,fd00::/8", "10.0.0.0/33"),
             (Kind::Listener, "127.0.0.1:9464", "9464"),
             (Kind::Listener, "", ":9464"),
             (Kind::LogFilter, "info,sqlx=warn", "info,sqlx=loud"),

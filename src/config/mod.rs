@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -143,8 +144,24 @@ pub struct HttpConfig {
     #[serde(deserialize_with = "fields::comma_separated")]
     pub cors_origins: Vec<String>,
     /// Peers whose `X-Forwarded-For` is believed.
-    #[serde(deserialize_with = "fields::comma_separated")]
-    pub trusted_proxies: Vec<IpAddr>,
+    #[serde(deserialize_with = "fields::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// How often somebody may ask.
+    pub rates: RatesConfig,
+}
+
+/// The rate limits.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatesConfig {
+    /// Requests in a minute of one recognised key or token.
+    pub key_per_minute: u32,
+    /// Requests in a minute from one client address without a key.
+    pub address_per_minute: u32,
+    /// Checkouts in a minute from one client address.
+    pub checkout_per_minute: u32,
+    /// Genuine webhooks in a minute, and refused ones from one client address.
+    pub webhook_per_minute: u32,
 }
 
 /// The Postgres database.

@@ -1,16 +1,15 @@
 //! Who asks: extractors whose type is the access level. A handler that names one cannot run for
-//! anybody else, and a handler that names none is open to the world. Who exactly it was stands in the
-//! request's context.
+//! anybody else, and a handler that names none is open to the world. Who it is, the edge has found out
+//! and written into the request's context.
 
 use std::convert::Infallible;
 
-use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use chrono::{DateTime, Utc};
 
 use crate::access::{Access, Caller, Scope};
-use crate::clock::Clock;
 use crate::http::edge::RequestContext;
 use crate::http::problem::Problem;
 
@@ -66,28 +65,20 @@ macro_rules! extractor {
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
 
-        impl<S> FromRequestParts<S> for $name
-        where
-            S: Sync,
-            Access: FromRef<S>,
-            Clock: FromRef<S>,
-        {
+        impl<S: Sync> FromRequestParts<S> for $name {
             type Rejection = Problem;
 
-            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-                let caller = recognise(parts, state)?;
-                let is_allowed = caller.scope.allows(Scope::$scope);
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+                let context = parts.extensions.get::<RequestContext>();
+                let caller = context.and_then(RequestContext::caller);
+                let is_allowed =
+                    caller.ok_or(Problem::Unauthenticated)?.scope.allows(Scope::$scope);
                 if is_allowed { Ok(Self) } else { Err(Problem::Forbidden) }
             }
         }
 
         /// For routes that are open to all and tell more to some.
-        impl<S> OptionalFromRequestParts<S> for $name
-        where
-            S: Sync,
-            Access: FromRef<S>,
-            Clock: FromRef<S>,
-        {
+        impl<S: Sync> OptionalFromRequestParts<S> for $name {
             type Rejection = Infallible;
 
             async fn from_request_parts(
@@ -114,21 +105,12 @@ extractor! {
     Admin, Admin
 }
 
-/// Who sent the request.
-fn recognise<S>(parts: &Parts, state: &S) -> Result<Caller, Problem>
-where
-    Access: FromRef<S>,
-    Clock: FromRef<S>,
-{
-    let (access, clock) = (Access::from_ref(state), Clock::from_ref(state));
-    let caller = caller_of(&parts.headers, &access, clock.now()).ok_or(Problem::Unauthenticated)?;
-    if let Some(context) = parts.extensions.get::<RequestContext>() {
-        context.recognise(&caller);
-    }
-    Ok(caller)
-}
-
-fn caller_of(headers: &HeaderMap, access: &Access, now: DateTime<Utc>) -> Option<Caller> {
+/// Who sent the request, if its one credential is one of ours.
+pub(super) fn caller_of(
+    headers: &HeaderMap,
+    access: &Access,
+    now: DateTime<Utc>,
+) -> Option<Caller> {
     let keys = headers.get_all(API_KEY).iter().map(|value| value.to_str().ok());
     let bearers = headers.get_all(header::AUTHORIZATION).iter().map(bearer);
     let mut credentials = keys.chain(bearers);

@@ -22,6 +22,7 @@ use utoipa_swagger_ui::Config;
 use crate::access::Scope;
 use crate::app::AppState;
 use crate::http::auth;
+use crate::http::edge;
 use crate::http::etag;
 use crate::http::language::Language;
 use crate::http::problem::{Problem, ProblemBody};
@@ -137,6 +138,9 @@ fn security(scope: Scope) -> Vec<SecurityRequirement> {
 /// Adds the failures that every operation of its kind can end in, and gives all of them their shape.
 fn add_problems(path: &str, operation: &mut Operation) {
     let mut codes = vec![Code::Internal, Code::RequestTimeout];
+    if !edge::is_health(path) {
+        codes.push(Code::RateLimited);
+    }
     if operation.security.is_some() {
         codes.extend([Code::Unauthenticated, Code::Forbidden]);
     }

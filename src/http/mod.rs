@@ -34,10 +34,10 @@ mod tests;
 mod webhooks;
 
 pub use docs::openapi;
-pub use edge::Front;
+pub use edge::{Front, RateLimits};
 pub(crate) use metrics::open_router as metrics_router;
 pub use pricing::PriceList;
-pub use settings::Settings;
+pub use settings::{Rates, Settings};
 
 use edge::{EdgeLayer, GuardLayer};
 use problem::Problem;
@@ -69,9 +69,9 @@ pub(crate) fn router(state: AppState) -> Front {
 fn dress(router: Router<AppState>, state: AppState) -> Front {
     let settings = Arc::clone(&state.http);
     let layers = (
-        EdgeLayer::new(Arc::clone(&settings)),
+        EdgeLayer::new(Arc::clone(&settings), state.access.clone(), state.clock.clone()),
         cors(&settings),
-        GuardLayer::new(settings.request_timeout),
+        GuardLayer::new(Arc::clone(&state.limits), settings.request_timeout),
     );
     let router = router.fallback(async || Problem::RouteNotFound).layer(layers);
     Front::new(router.with_state(state))

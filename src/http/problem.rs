@@ -52,6 +52,8 @@ pub enum Problem {
     Unauthenticated,
     #[error("the caller may not do this")]
     Forbidden,
+    #[error("the budget is used up")]
+    RateLimited { retry_after: Duration },
     #[error("the webhook does not carry our secret")]
     BadSignature,
     #[error("the webhook is not a JSON object")]
@@ -108,6 +110,7 @@ impl Problem {
             Self::RequestTimeout => Code::RequestTimeout,
             Self::Unauthenticated => Code::Unauthenticated,
             Self::Forbidden => Code::Forbidden,
+            Self::RateLimited { .. } => Code::RateLimited,
             Self::BadSignature => Code::BadSignature,
             Self::PlanNotFound => Code::PlanNotFound,
             Self::CheckoutNotFound => Code::CheckoutNotFound,
@@ -141,6 +144,7 @@ impl Problem {
             | Self::RequestTimeout
             | Self::Unauthenticated
             | Self::Forbidden
+            | Self::RateLimited { .. }
             | Self::PlanNotFound
             | Self::CheckoutNotFound
             | Self::PaymentGatewayError
@@ -154,7 +158,8 @@ impl Problem {
     /// What else the answer's head says.
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::UpstreamUnavailable { retry_after }
+            Self::RateLimited { retry_after }
+            | Self::UpstreamUnavailable { retry_after }
             | Self::StorageUnavailable { retry_after } => {
                 // Rounded up, so that nobody who obeys comes too early.
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);

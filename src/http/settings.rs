@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
+use ipnet::IpNet;
 
 /// How we answer.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Settings {
     pub body_limit_bytes: usize,
     /// Origins that browsers may call us from.
     pub cors_origins: Vec<HeaderValue>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether answers carry security headers.
     pub has_security_headers: bool,
     /// Name of the environment we run in.
@@ -27,4 +30,19 @@ pub struct Settings {
     pub providers: Arc<[String]>,
     /// When the service was wired, by the clock's monotonic hand.
     pub started: Instant,
+}
+
+/// How often somebody may ask in a minute.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// A caller that we recognised.
+    pub key_per_minute: u32,
+    /// Everybody else, by address.
+    pub address_per_minute: u32,
+    /// Purchases, by address.
+    pub checkout_per_minute: u32,
+    /// Genuine webhooks together, and from each address refused ones.
+    pub webhook_per_minute: u32,
+    /// Whether anything is counted at all.
+    pub are_on: bool,
 }

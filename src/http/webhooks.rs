@@ -1,5 +1,7 @@
 //! Where the payment provider tells us what happened: `/api/v1/webhooks/moyasar`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,7 +12,7 @@ use crate::app::AppState;
 use crate::db;
 use crate::flows::heal_checkout::HealCheckout;
 use crate::flows::inbox::{Delivery, Inbox, InboxError, Received};
-use crate::http::edge::RequestContext;
+use crate::http::edge::{RateLimits, RequestContext};
 use crate::http::extract::{Json, Path, RawBody};
 use crate::http::problem::{Problem, STORAGE_RETRY_AFTER};
 use crate::tasks::Tasks;
@@ -54,6 +56,7 @@ struct EventReceived {
 )]
 async fn receive_moyasar_event(
     State(inbox): State<Inbox>,
+    State(limits): State<Arc<RateLimits>>,
     context: RequestContext,
     RawBody(body): RawBody,
 ) -> Result<Json<EventReceived>, Problem> {
@@ -61,6 +64,9 @@ async fn receive_moyasar_event(
     let delivery = Delivery { request_id: context.request_id(), trace_id: Some(&trace_id) };
     let received = inbox.receive(&body, delivery).await;
     count(&received);
+    if let Err(InboxError::InvalidJson | InboxError::BadSignature) = received {
+        limits.admit_refused_webhook(&context)?;
+    }
     let receipt = received?;
     let (status, id) = match receipt.received {
         Received::Stored => ("ok", None),
@@ -84,10 +90,11 @@ async fn receive_moyasar_event(
 )]
 async fn receive_moyasar_event_at_old_path(
     inbox: State<Inbox>,
+    limits: State<Arc<RateLimits>>,
     context: RequestContext,
     body: RawBody,
 ) -> Result<Json<EventReceived>, Problem> {
-    receive_moyasar_event(inbox, context, body).await
+    receive_moyasar_event(inbox, limits, context, body).await
 }
 
 /// That a prompt was heard.

@@ -14,6 +14,7 @@ mod everywhere;
 mod frozen;
 mod harness;
 mod health;
+mod limits;
 mod metrics;
 mod openapi;
 mod pages;

@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::client::Client;
+use super::limits::Counted;
 use crate::access::Caller;
 use crate::http::language::Language;
 use crate::http::problem::Problem;
@@ -31,11 +33,13 @@ struct Context {
     language: Language,
     uri: Uri,
     started: Instant,
-    caller: OnceLock<Caller>,
+    client: Client,
+    caller: Option<Caller>,
+    counted: OnceLock<Counted>,
 }
 
 impl RequestContext {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, client: Client, caller: Option<Caller>) -> Self {
         let headers = request.headers();
         let fresh = Uuid::now_v7();
         Self(Arc::new(Context {
@@ -44,7 +48,9 @@ impl RequestContext {
             language: Language::negotiate(headers),
             uri: request.uri().clone(),
             started: Instant::now(),
-            caller: OnceLock::new(),
+            client,
+            caller,
+            counted: OnceLock::new(),
         }))
     }
 
@@ -78,15 +84,25 @@ impl RequestContext {
         self.0.started
     }
 
-    /// Who asks, once an extractor of `auth` has recognised them.
+    /// Who asks, if their credential is one of ours.
     pub fn caller(&self) -> Option<&Caller> {
-        self.0.caller.get()
+        self.0.caller.as_ref()
     }
 
-    /// Remembers who asks, for the log.
-    pub(in crate::http) fn recognise(&self, caller: &Caller) {
-        // Two extractors of one handler recognise the same caller.
-        self.0.caller.get_or_init(|| caller.clone());
+    /// From where they ask.
+    pub(super) fn client(&self) -> Client {
+        self.0.client
+    }
+
+    /// Remembers what the request was counted on, for the head of its answer.
+    pub(super) fn count(&self, counted: Counted) {
+        // Whatever was counted first is what the answer tells.
+        self.0.counted.get_or_init(|| counted);
+    }
+
+    /// What the request was counted on.
+    pub(super) fn counted(&self) -> Option<&Counted> {
+        self.0.counted.get()
     }
 }
 

@@ -1,53 +1,49 @@
 //! The edge: one hand-written layer around every route, which gives a request its id, language,
-//! deadline and panic guard, and an answer its headers, its problem body, its metrics and its line
-//! in the log.
+//! caller, budget, deadline and panic guard, and an answer its headers, its problem body, its
+//! metrics and its line in the log.
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use futures_util::future::{CatchUnwind, Map};
+use futures_util::future::{CatchUnwind, Either, Map};
 use tokio::time::Timeout;
 use tokio::time::error::Elapsed;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use crate::access::Access;
+use crate::clock::Clock;
 use crate::http::Settings;
+use crate::http::auth::caller_of;
 use crate::http::problem::{PROBLEM_JSON, Problem};
 use crate::tasks::panic_text;
 
+mod budget;
+mod client;
 mod context;
 mod front;
+mod limits;
 mod red;
 
+use client::Client;
 pub use context::{REQUEST_ID, RequestContext};
 pub use front::Front;
+pub use limits::{RateLimits, is_health};
 use red::Red;
 
 /// Longest path with query, in bytes.
 const URI_LIMIT: usize = 8 * 1024;
-
-/// Routes that monitors ask every few seconds: a good answer is not worth a line.
-const PROBES: [&str; 10] = [
-    "/",
-    "/health",
-    "/healthz",
-    "/live",
-    "/ready",
-    "/api/v1/public/health",
-    "/api/v1/health",
-    "/api/v1/ready",
-    "/health/deep",
-    "/metrics",
-];
 
 /// What every answer carries unless its handler chose otherwise. Pages bring a policy of their own.
 const SECURITY_HEADERS: [(header::HeaderName, HeaderValue); 7] = [
@@ -74,12 +70,30 @@ const SECURITY_HEADERS: [(header::HeaderName, HeaderValue); 7] = [
 /// Puts an [`Edge`] around every route.
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
+    known: Known,
+}
+
+/// What the edge knows before any request comes.
+#[derive(Clone, Debug)]
+struct Known {
     settings: Arc<Settings>,
+    access: Access,
+    clock: Clock,
 }
 
 impl EdgeLayer {
-    pub fn new(settings: Arc<Settings>) -> Self {
-        Self { settings }
+    pub fn new(settings: Arc<Settings>, access: Access, clock: Clock) -> Self {
+        Self { known: Known { settings, access, clock } }
+    }
+}
+
+impl Known {
+    fn context(&self, request: &Request) -> RequestContext {
+        let (extensions, headers) = (request.extensions(), request.headers());
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+        let client = Client::of(peer, headers, &self.settings.trusted_proxies);
+        let caller = caller_of(headers, &self.access, self.clock.now());
+        RequestContext::of(request, client, caller)
     }
 }
 
@@ -87,7 +101,7 @@ impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Edge<S> {
-        Edge { inner, settings: Arc::clone(&self.settings), red: Red::default() }
+        Edge { inner, known: self.known.clone(), red: Red::default() }
     }
 }
 
@@ -95,7 +109,7 @@ impl<S> Layer<S> for EdgeLayer {
 #[derive(Clone)]
 pub struct Edge<S> {
     inner: S,
-    settings: Arc<Settings>,
+    known: Known,
     red: Red,
 }
 
@@ -114,11 +128,11 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let ready = self.inner.clone();
-        let Self { mut inner, settings, red } = std::mem::replace(
+        let Self { mut inner, known, red } = std::mem::replace(
             self,
-            Self { inner: ready, settings: Arc::clone(&self.settings), red: self.red.clone() },
+            Self { inner: ready, known: self.known.clone(), red: self.red.clone() },
         );
-        let context = RequestContext::of(&request);
+        let context = known.context(&request);
         request.extensions_mut().insert(context.clone());
         let method = request.method().clone();
         let route = request.extensions().get::<MatchedPath>().cloned();
@@ -134,7 +148,7 @@ where
                 None => inner.call(request).instrument(span.clone()).await,
             };
             let _entered = span.enter();
-            let answer = finish(answer, &context, &settings);
+            let answer = finish(answer, &context, &known.settings);
             record(&red, &context, &method, route, answer.status());
             Ok(answer)
         })
@@ -172,6 +186,9 @@ fn finish(answer: Response, context: &RequestContext, settings: &Settings) -> Re
     headers.insert(REQUEST_ID, context.request_id_header());
     headers.append(header::VARY, HeaderValue::from_static("accept-language"));
     headers.entry(header::CONTENT_LANGUAGE).or_insert_with(|| context.language().header());
+    if let Some(counted) = context.counted() {
+        counted.tell(headers);
+    }
     if settings.has_security_headers {
         for (name, value) in SECURITY_HEADERS {
             headers.entry(name).or_insert(value);
@@ -193,7 +210,8 @@ fn is_made_up(status: StatusCode, headers: &HeaderMap) -> bool {
 fn record(red: &Red, context: &RequestContext, method: &Method, route: &str, status: StatusCode) {
     let took = context.started().elapsed();
     red.record(method, route, status, took);
-    if status.is_success() && PROBES.contains(&route) {
+    // Monitors ask every few seconds: a good answer is not worth a line.
+    if status.is_success() && is_health(route) {
         return;
     }
     tracing::info!(
@@ -206,16 +224,17 @@ fn record(red: &Red, context: &RequestContext, method: &Method, route: &str, sta
     );
 }
 
-/// Gives a handler its deadline and keeps its panic to itself. Inside of CORS, so that a browser
-/// may read these answers too.
+/// Lets a request through if its budget allows, gives its handler a deadline, and keeps its panic to
+/// itself. Inside of CORS, so that a browser may read these answers too.
 #[derive(Clone, Debug)]
 pub struct GuardLayer {
+    limits: Arc<RateLimits>,
     deadline: Duration,
 }
 
 impl GuardLayer {
-    pub fn new(deadline: Duration) -> Self {
-        Self { deadline }
+    pub fn new(limits: Arc<RateLimits>, deadline: Duration) -> Self {
+        Self { limits, deadline }
     }
 }
 
@@ -223,7 +242,7 @@ impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, inner: S) -> Guard<S> {
-        Guard { inner, deadline: self.deadline }
+        Guard { inner, limits: Arc::clone(&self.limits), deadline: self.deadline }
     }
 }
 
@@ -231,11 +250,13 @@ impl<S> Layer<S> for GuardLayer {
 #[derive(Clone, Debug)]
 pub struct Guard<S> {
     inner: S,
+    limits: Arc<RateLimits>,
     deadline: Duration,
 }
 
 type Handled = Result<Result<Response, Infallible>, Box<dyn Any + Send>>;
 type Guarded<F> = Timeout<CatchUnwind<AssertUnwindSafe<F>>>;
+type Refused = Ready<Result<Response, Infallible>>;
 
 impl<S> Service<Request> for Guard<S>
 where
@@ -243,16 +264,21 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future =
-        Map<Guarded<S::Future>, fn(Result<Handled, Elapsed>) -> Result<Response, Infallible>>;
+    type Future = Either<
+        Refused,
+        Map<Guarded<S::Future>, fn(Result<Handled, Elapsed>) -> Result<Response, Infallible>>,
+    >;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        if let Err(problem) = admit(&self.limits, &request) {
+            return Either::Left(ready(Ok(problem.into_response())));
+        }
         let handled = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        tokio::time::timeout(self.deadline, handled).map(|outcome| match outcome {
+        Either::Right(tokio::time::timeout(self.deadline, handled).map(|outcome| match outcome {
             Ok(Ok(answer)) => answer,
             Ok(Err(panic)) => {
                 let cause = panic_text(panic.as_ref());
@@ -260,6 +286,13 @@ where
                     .into_response())
             }
             Err(_) => Ok(Problem::RequestTimeout.into_response()),
-        })
+        }))
     }
+}
+
+fn admit(limits: &RateLimits, request: &Request) -> Result<(), Problem> {
+    let extensions = request.extensions();
+    let Some(context) = extensions.get::<RequestContext>() else { return Ok(()) };
+    let route = extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    limits.admit(context, request.method(), route)
 }

@@ -62,6 +62,7 @@ codes! {
     RequestTimeout = "request-timeout", GATEWAY_TIMEOUT, Later;
     Unauthenticated = "unauthenticated", UNAUTHORIZED, Never;
     Forbidden = "forbidden", FORBIDDEN, Never;
+    RateLimited = "rate-limited", TOO_MANY_REQUESTS, Later;
     BadSignature = "bad-signature", UNAUTHORIZED, Never;
     PlanNotFound = "plan-not-found", NOT_FOUND, Never;
     CheckoutNotFound = "checkout-not-found", NOT_FOUND, Never;
@@ -117,6 +118,7 @@ mod tests {
                 ("request-timeout", 504, true),
                 ("unauthenticated", 401, false),
                 ("forbidden", 403, false),
+                ("rate-limited", 429, true),
                 ("bad-signature", 401, false),
                 ("plan-not-found", 404, false),
                 ("checkout-not-found", 404, false),

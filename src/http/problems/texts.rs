@@ -97,6 +97,13 @@ impl Code {
                 text("Not allowed", "Your key is valid, but it does not allow this."),
                 text("غير مسموح", "مفتاحك صالح، لكنه لا يسمح بهذا الإجراء."),
             ),
+            Self::RateLimited => (
+                text("Too many requests", "Try again after the time in Retry-After."),
+                text(
+                    "طلبات كثيرة جدًا",
+                    "حاول مرة أخرى بعد المدة المذكورة في الترويسة Retry-After.",
+                ),
+            ),
             Self::BadSignature => (
                 text("Bad webhook signature", "The webhook does not carry the shared secret."),
                 text("توقيع الإشعار غير صحيح", "لا يحمل الإشعار السر المشترك الصحيح."),
