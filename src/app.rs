@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use utoipa::openapi::OpenApi;
+use uuid::Uuid;
 
 use crate::access::Access;
 use crate::clients::breakers::Breakers;
@@ -27,6 +28,7 @@ use crate::domain::health::{Finding, Need};
 use crate::domain::plan::{CATALOGUE, Catalogue};
 use crate::flows::check_health::{HealthChecks, Settled};
 use crate::flows::check_sentry::CheckSentry;
+use crate::flows::company::Company;
 use crate::flows::deliver_events::DeliverEvents;
 use crate::flows::heal_checkout::{HealCheckout, Looks, PLACES};
 use crate::flows::health_board::HealthBoard;
@@ -178,6 +180,8 @@ impl App {
                 moyasar,
                 analytics,
                 lease,
+                process: Uuid::new_v4(),
+                company: Company::default(),
                 clock: clock.clone(),
                 wake: wake.clone(),
             },

@@ -19,6 +19,7 @@ pub mod reviews;
 pub mod role;
 pub mod subscriptions;
 pub mod webhook_events;
+pub mod webhook_leases;
 
 /// How long a request waits for Postgres before it is told that the store is away.
 const PATIENCE: Duration = Duration::from_secs(3);

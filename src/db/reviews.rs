@@ -9,7 +9,7 @@ use crate::domain::checkout::CheckoutId;
 /// A difference that a person must look at.
 #[derive(Clone, Debug)]
 pub struct NewReview<'a> {
-    pub kind: &'a str,
+    pub kind: &'static str,
     pub payment_id: Option<&'a str>,
     pub checkout_id: Option<CheckoutId>,
     pub event_id: Option<Uuid>,

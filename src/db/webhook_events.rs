@@ -1,7 +1,7 @@
-//! The `webhook_events` table.
+//! The `webhook_events` table; its leases are in [`webhook_leases`](crate::db::webhook_leases).
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgExecutor, PgTransaction};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 /// An event as it came in, its secret blanked.
@@ -71,115 +71,6 @@ pub async fn get(
     )
     .fetch_one(db)
     .await
-}
-
-/// An event in the hands of one worker until its lease ends.
-#[derive(Clone, Debug)]
-pub struct ClaimedEvent {
-    pub id: Uuid,
-    pub payment_id: Option<String>,
-    pub body: Vec<u8>,
-    pub attempts: i32,
-    pub request_id: String,
-}
-
-/// Takes up to `limit` due events for the holder of `token`; other workers look past them.
-pub async fn claim(
-    db: impl PgExecutor<'_>,
-    token: Uuid,
-    now: DateTime<Utc>,
-    lease_until: DateTime<Utc>,
-    limit: i64,
-) -> sqlx::Result<Vec<ClaimedEvent>> {
-    sqlx::query_as!(
-        ClaimedEvent,
-        "with due as (
-             select id from webhook_events
-             where status = 'received' and next_attempt_at <= $2
-                 and (lease_until is null or lease_until < $2)
-             order by next_attempt_at
-             limit $4
-             for update skip locked
-         )
-         update webhook_events set lease_token = $1, lease_until = $3
-         from due where webhook_events.id = due.id
-         returning webhook_events.id, payment_id, body, attempts, request_id",
-        token,
-        now,
-        lease_until,
-        limit,
-    )
-    .fetch_all(db)
-    .await
-}
-
-/// Ends an event that the holder of `token` has settled; `false` when the lease is no longer theirs,
-/// and then nothing of the transaction may be kept.
-pub async fn finish(
-    tx: &mut PgTransaction<'_>,
-    id: Uuid,
-    token: Uuid,
-    outcome: &str,
-    now: DateTime<Utc>,
-) -> sqlx::Result<bool> {
-    let result = sqlx::query!(
-        "update webhook_events set status = 'done', outcome = $3, done_at = $4, lease_token = null,
-             lease_until = null, last_error = null
-         where id = $1 and lease_token = $2 and status = 'received'",
-        id,
-        token,
-        outcome,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(result.rows_affected() == 1)
-}
-
-/// Gives an event back, to be tried again at `next_attempt_at`.
-pub async fn release(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    token: Uuid,
-    attempts: i32,
-    error: &str,
-    next_attempt_at: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update webhook_events set attempts = $3, last_error = $4, next_attempt_at = $5,
-             lease_token = null, lease_until = null
-         where id = $1 and lease_token = $2 and status = 'received'",
-        id,
-        token,
-        attempts,
-        error,
-        next_attempt_at,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Gives an event up: its attempts are used up, and a person or the dead-letter queue takes over.
-pub async fn fail(
-    db: impl PgExecutor<'_>,
-    id: Uuid,
-    token: Uuid,
-    attempts: i32,
-    error: &str,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update webhook_events set status = 'failed', attempts = $3, last_error = $4,
-             lease_token = null, lease_until = null
-         where id = $1 and lease_token = $2 and status = 'received'",
-        id,
-        token,
-        attempts,
-        error,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
 
 /// How many events wait to be settled, and since when the oldest does.

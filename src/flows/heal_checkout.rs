@@ -108,11 +108,12 @@ impl HealCheckout {
                 // It stands in the invoice that we asked for, whatever its own field says or lacks.
                 payment.invoice_id = Some(invoice_id.clone());
                 let (analytics, now) = (self.analytics, self.clock.now());
-                let context = Context { analytics, event_id: None, request_id, now };
+                let context = Context { analytics, adopted_by: None, request_id, now };
                 let mut tx = self.db.begin().await?;
-                settle_payment(&mut tx, &payment, b"", context).await?;
+                let settled = settle_payment(&mut tx, &payment, &[], context).await?;
                 faults::step("healing_unsaved");
                 tx.commit().await?;
+                settled.questions.announce();
                 faults::step("healing_saved");
             }
             ends.push(end(&invoice.status));

@@ -163,7 +163,7 @@ impl Inbox {
     async fn store_flawed(
         &self,
         event: &NewEvent<'_>,
-        kind: &str,
+        kind: &'static str,
         difference: &str,
     ) -> sqlx::Result<bool> {
         let mut tx = self.db.begin().await?;

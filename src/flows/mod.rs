@@ -2,6 +2,7 @@
 
 pub mod check_health;
 pub mod check_sentry;
+pub mod company;
 pub mod deliver_events;
 pub mod heal_checkout;
 pub mod health_board;
@@ -13,4 +14,5 @@ pub mod show_checkout;
 pub mod start_checkout;
 pub mod track_visit;
 
+mod adopt_invoice;
 mod settle_payment;

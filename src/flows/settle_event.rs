@@ -1,7 +1,8 @@
 //! Settle a provider's event: ask the provider what its payment is now, and believe only that.
 //!
-//! The event is claimed with a lease in one statement, the payment is fetched without any
-//! transaction, and everything that follows is written in a second one that compares the lease.
+//! Events are claimed with a lease in one statement, all that are due of one payment together. The
+//! payment is fetched once, without any transaction, and everything that follows is written in a
+//! second one that compares the lease.
 
 use std::time::Duration;
 
@@ -14,10 +15,12 @@ use crate::clients::moyasar::{Moyasar, Payment};
 use crate::clock::Clock;
 use crate::db;
 use crate::db::reviews::NewReview;
-use crate::db::webhook_events::ClaimedEvent;
+use crate::db::webhook_leases::{ClaimedEvent, Failure, Lease};
 use crate::domain::funnel::Analytics;
 use crate::faults;
-use crate::flows::settle_payment::{Context, settle_payment};
+use crate::flows::adopt_invoice::{AdoptError, Adoption};
+use crate::flows::company::Company;
+use crate::flows::settle_payment::{Context, Prompt, Questions, settle_payment};
 use crate::tasks::guarded;
 use crate::wake::Wake;
 
@@ -32,6 +35,16 @@ const BACKOFF: [Duration; 4] = [
 /// How soon the provider is asked again when it did not answer.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 
+/// The longest pause that the provider can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// Events of one payment that are settled together with the first.
+const SIBLINGS: i64 = 100;
+
+/// Processes that may end with an event in hand, all of them with nothing else to settle, before it is
+/// given up. The one that ended before them may have died of another.
+const DEATHS_ALONE: i32 = 3;
+
 /// What settling events needs.
 #[derive(Clone)]
 pub struct SettleEvents {
@@ -40,11 +53,47 @@ pub struct SettleEvents {
     pub analytics: Analytics,
     /// How long an event belongs to whoever claimed it.
     pub lease: TimeDelta,
+    /// This start of this process.
+    pub process: Uuid,
+    /// Who settles beside whom in this process.
+    pub company: Company,
     pub clock: Clock,
     pub wake: Wake,
 }
 
-/// Why an event was not settled.
+/// What became of an attempt to settle events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Settling {
+    /// They are settled.
+    Settled,
+    /// The provider is away: nobody's attempt, and the next event fares no better.
+    Outage {
+        /// A word for it.
+        class: &'static str,
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// It failed of its own.
+    Failed {
+        /// A word for it.
+        class: &'static str,
+        /// What happened, in our own words.
+        error: String,
+    },
+}
+
+/// What became of an attempt to settle one given event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SettlingOne {
+    /// Somebody has settled it before, or nothing was to be done about it.
+    HasEnded,
+    /// Somebody else has it in hand at this moment.
+    IsInHand,
+    /// It was tried now.
+    Tried(Settling),
+}
+
+/// Why events were not settled.
 #[derive(Debug, thiserror::Error)]
 enum Unsettled {
     /// Somebody else's trouble: not an attempt.
@@ -62,46 +111,147 @@ enum Unsettled {
     Storage(#[from] sqlx::Error),
     #[error("settling it panicked: {0}")]
     Panic(String),
+    #[error("{0} processes ended with nothing but this event in hand")]
+    Poison(i32),
+}
+
+impl Unsettled {
+    /// A word for it, which the record and the dead letter carry.
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Outage(error) | Self::Refused(error) => error.class(),
+            Self::UnknownPayment => "unknown_payment",
+            Self::WrongPayment => "wrong_payment",
+            Self::Storage(_) => "storage",
+            Self::Panic(_) => "panic",
+            Self::Poison(_) => "poison",
+        }
+    }
+
+    /// What a person is asked when the event is given up: where nobody else can know more.
+    fn question(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownPayment => Some("unknown_payment"),
+            Self::WrongPayment => Some("wrong_payment"),
+            Self::Outage(_)
+            | Self::Refused(_)
+            | Self::Storage(_)
+            | Self::Panic(_)
+            | Self::Poison(_) => None,
+        }
+    }
+}
+
+impl From<ClientError> for Unsettled {
+    fn from(error: ClientError) -> Self {
+        // A key that was revoked says nothing about any payment: all of them wait for the next.
+        if error.is_answer() && !error.is_denied() {
+            Self::Refused(error)
+        } else {
+            Self::Outage(error)
+        }
+    }
+}
+
+impl From<AdoptError> for Unsettled {
+    fn from(error: AdoptError) -> Self {
+        match error {
+            AdoptError::Client(error) => error.into(),
+            AdoptError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// Events of one payment, and the right to settle them.
+struct Claim {
+    token: Uuid,
+    events: Vec<ClaimedEvent>,
+}
+
+impl Claim {
+    fn ids(&self) -> Vec<Uuid> {
+        self.events.iter().map(|event| event.id).collect()
+    }
 }
 
 impl SettleEvents {
-    /// Takes up to `limit` due events.
-    pub async fn claim(&self, limit: i64) -> sqlx::Result<(Uuid, Vec<ClaimedEvent>)> {
-        let (token, now) = (Uuid::new_v4(), self.clock.now());
-        let events =
-            db::webhook_events::claim(&self.db, token, now, now + self.lease, limit).await?;
-        if !events.is_empty() {
-            faults::step("event_claimed");
+    /// Settles the event that is due for longest, and all that are due of the same payment; nothing if
+    /// none is.
+    pub async fn settle_next(&self) -> sqlx::Result<Option<Settling>> {
+        let _beside_others = self.company.join().await;
+        let lease = self.new_lease();
+        let mut events = db::webhook_leases::claim(&self.db, &lease, SIBLINGS).await?;
+        if events.is_empty() {
+            return Ok(None);
         }
-        Ok((token, events))
+        faults::step("event_claimed");
+        // Ids are made in the order of arrival.
+        events.sort_by_key(|event| event.id);
+        self.settle(Claim { token: lease.token, events }).await.map(Some)
     }
 
-    /// Settles one claimed event or gives it back; whatever happens, it is not lost. Tells whether
-    /// the provider was there, because without it the next event fares no better.
-    pub async fn settle(&self, token: Uuid, event: ClaimedEvent) -> sqlx::Result<bool> {
-        let settled = guarded(self.try_to_settle(token, &event)).await;
+    /// Settles one event that a process has ended with, while this process settles nothing else.
+    pub async fn settle_suspect(&self) -> sqlx::Result<Option<Settling>> {
+        let (process, now) = (self.process, self.clock.now());
+        if !db::webhook_leases::has_suspect(&self.db, process, now).await? {
+            return Ok(None);
+        }
+        let _alone = self.company.clear().await;
+        let lease = self.new_lease();
+        let Some(event) = db::webhook_leases::claim_suspect(&self.db, &lease).await? else {
+            return Ok(None);
+        };
+        let deaths_alone = event.deaths.saturating_sub(1);
+        let claim = Claim { token: lease.token, events: vec![event] };
+        if deaths_alone >= DEATHS_ALONE {
+            return self.count_failure(&claim, &Unsettled::Poison(deaths_alone)).await.map(Some);
+        }
+        self.settle(claim).await.map(Some)
+    }
+
+    /// Settles that one event now, whether it is due or not, also when it was given up: for its replay
+    /// from the queue. The caller decides by [`Self::company`] beside whom.
+    #[expect(dead_code, reason = "for the replay from the queue, and for sync mode")]
+    pub async fn settle_one(&self, id: Uuid) -> sqlx::Result<SettlingOne> {
+        let lease = self.new_lease();
+        let Some(event) = db::webhook_leases::claim_one(&self.db, id, &lease).await? else {
+            let has_ended = db::webhook_leases::has_ended(&self.db, id).await?;
+            return Ok(if has_ended { SettlingOne::HasEnded } else { SettlingOne::IsInHand });
+        };
+        let claim = Claim { token: lease.token, events: vec![event] };
+        self.settle(claim).await.map(SettlingOne::Tried)
+    }
+
+    fn new_lease(&self) -> Lease {
+        let taken_at = self.clock.now();
+        let (token, owner, until) = (Uuid::new_v4(), self.process, taken_at + self.lease);
+        Lease { token, owner, taken_at, until }
+    }
+
+    /// Settles what was claimed or gives it back; whatever happens, it is not lost.
+    async fn settle(&self, claim: Claim) -> sqlx::Result<Settling> {
+        let settled = guarded(self.try_to_settle(&claim)).await;
         match settled.map_err(Unsettled::Panic).flatten() {
             Ok(()) => {
                 self.wake.outbox.notify_one();
-                Ok(true)
+                Ok(Settling::Settled)
             }
-            Err(Unsettled::Outage(error)) => {
-                self.wait_out(token, &event, &error).await.map(|()| false)
-            }
+            Err(Unsettled::Outage(error)) => self.wait_out(&claim, &error).await,
             Err(Unsettled::Storage(error)) if db::is_outage(&error) => {
                 // If not even that can be written now, the lease ends by itself.
-                drop(self.give_back(token, &event, "storage").await);
+                drop(db::in_time(self.give_back(&claim, "storage", OUTAGE_PAUSE)).await);
                 Err(error)
             }
-            Err(error) => self.count_failure(token, &event, &error).await.map(|()| true),
+            Err(error) => self.count_failure(&claim, &error).await,
         }
     }
 
-    async fn try_to_settle(&self, token: Uuid, event: &ClaimedEvent) -> Result<(), Unsettled> {
-        let Some(payment_id) = event.payment_id.as_deref() else {
-            return self
-                .ask_person(token, event, "malformed_event", "the event names no payment")
-                .await;
+    async fn try_to_settle(&self, claim: &Claim) -> Result<(), Unsettled> {
+        let first = claim.events.first();
+        let Some(payment_id) = first.and_then(|event| event.payment_id.as_deref()) else {
+            return Ok(self
+                .ask_person(claim, "malformed_event", "the event names no payment")
+                .await?);
         };
         let payment = match self.moyasar.fetch_payment(payment_id).await {
             Ok(payment) if payment.id == payment_id => payment,
@@ -109,68 +259,78 @@ impl SettleEvents {
             Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => {
                 return Err(Unsettled::UnknownPayment);
             }
-            // A key that was revoked says nothing about any payment: all of them wait for the next.
-            Err(error) if error.is_answer() && !error.is_denied() => {
-                return Err(Unsettled::Refused(error));
-            }
-            Err(error) => return Err(Unsettled::Outage(error)),
+            Err(error) => return Err(error.into()),
         };
         faults::step("payment_fetched");
-        self.write(token, event, &payment).await?;
+        let adoption = Adoption::find(&self.db, &self.moyasar, &payment).await?;
+        self.write(claim, &payment, adoption.as_ref()).await?;
         faults::step("settlement_saved");
         Ok(())
     }
 
-    /// Everything that the payment brings about, and the end of the event, in one transaction.
+    /// Everything that the payment brings about, and the end of its events, in one transaction.
     async fn write(
         &self,
-        token: Uuid,
-        event: &ClaimedEvent,
+        claim: &Claim,
         payment: &Payment,
+        adoption: Option<&Adoption>,
     ) -> sqlx::Result<()> {
         let now = self.clock.now();
         let context = Context {
             analytics: self.analytics,
-            event_id: Some(event.id),
-            request_id: &event.request_id,
+            adopted_by: adoption.map(|adoption| adoption.checkout),
+            request_id: claim.events.first().map_or("", |event| &event.request_id),
             now,
         };
+        let prompts: Vec<_> = claim
+            .events
+            .iter()
+            .map(|event| Prompt { event: event.id, body: &event.body })
+            .collect();
         let mut tx = self.db.begin().await?;
-        let outcome = settle_payment(&mut tx, payment, &event.body, context).await?;
-        if db::webhook_events::finish(&mut tx, event.id, token, outcome, now).await? {
+        if let Some(adoption) = adoption {
+            adoption.write(&mut tx, now).await?;
+        }
+        let settled = settle_payment(&mut tx, payment, &prompts, context).await?;
+        let (ids, outcome) = (claim.ids(), settled.outcome);
+        if db::webhook_leases::finish(&mut tx, &ids, claim.token, outcome, now).await? {
             faults::step("settlement_unsaved");
-            tx.commit().await
+            tx.commit().await?;
+            settled.questions.announce();
+            Ok(())
         } else {
-            tracing::warn!(event.id = %event.id, "An event was settled by somebody else meanwhile");
+            tracing::warn!(events = ?ids, "Events were settled by somebody else meanwhile");
             tx.rollback().await
         }
     }
 
-    /// Ends an event that no payment of ours belongs to.
+    /// Ends events that no payment of ours belongs to.
     async fn ask_person(
         &self,
-        token: Uuid,
-        event: &ClaimedEvent,
-        kind: &str,
+        claim: &Claim,
+        kind: &'static str,
         difference: &str,
-    ) -> Result<(), Unsettled> {
-        let now = self.clock.now();
+    ) -> sqlx::Result<()> {
+        let mut questions = Questions::default();
         let mut tx = self.db.begin().await?;
-        db::reviews::insert(&mut *tx, &self.question(event, kind, difference)).await?;
-        if db::webhook_events::finish(&mut tx, event.id, token, kind, now).await? {
-            tx.commit().await?;
-            tracing::error!(event.id = %event.id, kind, "A payment needs a person: {difference}");
-        } else {
-            tx.rollback().await?;
+        for event in &claim.events {
+            questions.ask(&mut tx, &self.question(event, kind, difference)).await?;
         }
-        Ok(())
+        let (ids, now) = (claim.ids(), self.clock.now());
+        if db::webhook_leases::finish(&mut tx, &ids, claim.token, kind, now).await? {
+            tx.commit().await?;
+            questions.announce();
+            Ok(())
+        } else {
+            tx.rollback().await
+        }
     }
 
     /// What a person is asked about an event.
     fn question<'a>(
         &self,
         event: &'a ClaimedEvent,
-        kind: &'a str,
+        kind: &'static str,
         difference: &'a str,
     ) -> NewReview<'a> {
         NewReview {
@@ -184,67 +344,50 @@ impl SettleEvents {
         }
     }
 
-    /// Gives the event back without counting an attempt.
-    async fn wait_out(
-        &self,
-        token: Uuid,
-        event: &ClaimedEvent,
-        error: &ClientError,
-    ) -> sqlx::Result<()> {
-        let pause = match error {
-            ClientError::BreakerOpen { retry_after, .. } => {
-                (*retry_after).max(Duration::from_secs(1))
-            }
-            ClientError::Passive { .. }
-            | ClientError::Unreachable { .. }
-            | ClientError::Status { .. }
-            | ClientError::Unreadable { .. } => OUTAGE_PAUSE,
-        };
+    /// Gives the events back without counting an attempt, for as long as the provider asks for.
+    async fn wait_out(&self, claim: &Claim, error: &ClientError) -> sqlx::Result<Settling> {
+        let asked = error.retry_after().unwrap_or(OUTAGE_PAUSE);
+        let retry_after = asked.clamp(Duration::from_secs(1), LONGEST_PAUSE);
+        let class = error.class();
+        self.give_back(claim, class, retry_after).await?;
+        Ok(Settling::Outage { class, retry_after })
+    }
+
+    async fn give_back(&self, claim: &Claim, class: &str, pause: Duration) -> sqlx::Result<()> {
         let next = after(self.clock.now(), pause);
-        db::webhook_events::release(&self.db, event.id, token, event.attempts, error.class(), next)
-            .await
+        db::webhook_leases::give_back(&self.db, &claim.ids(), claim.token, class, next).await
     }
 
-    /// Gives the event back without counting an attempt, because Postgres failed.
-    async fn give_back(&self, token: Uuid, event: &ClaimedEvent, error: &str) -> sqlx::Result<()> {
-        let next = after(self.clock.now(), OUTAGE_PAUSE);
-        let (attempts, id) = (event.attempts, event.id);
-        let release = db::webhook_events::release(&self.db, id, token, attempts, error, next);
-        db::in_time(release).await
-    }
-
-    /// Counts a failed attempt; the last one gives the event up, and asks a person where nobody else
-    /// can know more.
-    async fn count_failure(
-        &self,
-        token: Uuid,
-        event: &ClaimedEvent,
-        error: &Unsettled,
-    ) -> sqlx::Result<()> {
-        let text = error.to_string();
-        let attempts = event.attempts + 1;
-        let failures = usize::try_from(event.attempts).unwrap_or_default();
-        let Some(pause) = BACKOFF.get(failures) else {
-            let kind = match error {
-                Unsettled::UnknownPayment => Some("unknown_payment"),
-                Unsettled::WrongPayment => Some("wrong_payment"),
-                Unsettled::Outage(_)
-                | Unsettled::Refused(_)
-                | Unsettled::Storage(_)
-                | Unsettled::Panic(_) => None,
-            };
-            let mut tx = self.db.begin().await?;
-            if let Some(kind) = kind {
-                db::reviews::insert(&mut *tx, &self.question(event, kind, &text)).await?;
+    /// Counts a failed attempt of each; the last one gives an event up, and asks a person where nobody
+    /// else can know more.
+    async fn count_failure(&self, claim: &Claim, error: &Unsettled) -> sqlx::Result<Settling> {
+        let (class, text) = (error.class(), error.to_string());
+        let is_hopeless = matches!(error, Unsettled::Poison(_));
+        let (mut questions, mut given_up) = (Questions::default(), Vec::new());
+        let mut tx = self.db.begin().await?;
+        for event in &claim.events {
+            let attempts = event.attempts.saturating_add(1);
+            let failure = Failure { class, text: &text, attempts };
+            let pause = usize::try_from(event.attempts).ok().and_then(|tried| BACKOFF.get(tried));
+            if let Some(pause) = pause.filter(|_| !is_hopeless) {
+                let next = after(self.clock.now(), *pause);
+                db::webhook_leases::release(&mut *tx, event.id, claim.token, failure, next).await?;
+                continue;
             }
-            db::webhook_events::fail(&mut *tx, event.id, token, attempts, &text).await?;
-            tx.commit().await?;
-            tracing::error!(event.id = %event.id, error = text, "A webhook event was given up: {text}");
-            return Ok(());
-        };
-        tracing::warn!(event.id = %event.id, attempts, error = text, "An event failed: {text}");
-        let next = after(self.clock.now(), *pause);
-        db::webhook_events::release(&self.db, event.id, token, attempts, &text, next).await
+            if let Some(kind) = error.question() {
+                questions.ask(&mut tx, &self.question(event, kind, &text)).await?;
+            }
+            db::webhook_leases::fail(&mut *tx, event.id, claim.token, failure).await?;
+            given_up.push(event.id);
+        }
+        tx.commit().await?;
+        questions.announce();
+        if given_up.is_empty() {
+            tracing::warn!(events = ?claim.ids(), class, error = text, "Events failed: {text}");
+        } else {
+            tracing::error!(events = ?given_up, class, error = text, "Events were given up: {text}");
+        }
+        Ok(Settling::Failed { class, error: text })
     }
 }
 

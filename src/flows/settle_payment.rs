@@ -23,28 +23,79 @@ use crate::domain::subscription::{PlanChange, Subscription};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub analytics: Analytics,
-    pub event_id: Option<Uuid>,
+    /// The checkout that claims the payment's invoice as its own, where we had not heard of it.
+    pub adopted_by: Option<CheckoutId>,
     pub request_id: &'a str,
     pub now: DateTime<Utc>,
 }
 
-/// Applies `payment` to its checkout and tells in a word what became of it. `prompt` is the body that
-/// told us of it: never believed, but a contradiction is a question to a person.
+/// An event that told us of a payment: its body is never believed, but a contradiction is a question to
+/// a person.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prompt<'a> {
+    pub event: Uuid,
+    pub body: &'a [u8],
+}
+
+/// What settling a payment came to, once its transaction is committed.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// What became of it, in a word.
+    pub outcome: &'static str,
+    pub questions: Questions,
+}
+
+/// Questions to a person, asked in a transaction, announced once it is committed.
+#[must_use]
+#[derive(Debug, Default)]
+pub(super) struct Questions(Vec<(&'static str, Option<String>, String)>);
+
+impl Questions {
+    /// Writes a question, if it is new.
+    pub async fn ask(
+        &mut self,
+        tx: &mut PgTransaction<'_>,
+        review: &NewReview<'_>,
+    ) -> sqlx::Result<()> {
+        if db::reviews::insert(&mut **tx, review).await? {
+            let payment = review.payment_id.map(str::to_owned);
+            self.0.push((review.kind, payment, review.difference.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Tells whoever is on duty.
+    pub fn announce(self) {
+        for (kind, payment, difference) in self.0 {
+            let payment = payment.unwrap_or_default();
+            tracing::error!(payment.id = payment, kind, "A payment needs a person: {difference}");
+        }
+    }
+}
+
+/// Applies `payment` to its checkout, and tells what became of it.
 pub(super) async fn settle_payment(
     tx: &mut PgTransaction<'_>,
     payment: &Payment,
-    prompt: &[u8],
+    prompts: &[Prompt<'_>],
     context: Context<'_>,
-) -> sqlx::Result<&'static str> {
+) -> sqlx::Result<Settled> {
     let fetched = facts(payment);
-    let checkout_id = find_checkout(tx, payment).await?;
-    let mut settling = Settling { tx, payment, fetched: &fetched, context };
-    let Some(checkout_id) = checkout_id else {
-        return settling.hold_foreign().await;
+    let checkout_id = find_checkout(tx, payment).await?.or(context.adopted_by);
+    let questions = Questions::default();
+    let mut settling = Settling { tx, payment, fetched: &fetched, context, questions };
+    let outcome = match checkout_id {
+        None => settling.hold_foreign().await?,
+        Some(checkout_id) => {
+            let checkout = db::checkouts::lock(settling.tx, checkout_id).await?;
+            for prompt in prompts {
+                settling.question_contradictions(&checkout, prompt).await?;
+            }
+            settling.apply(&checkout).await?
+        }
     };
-    let checkout = db::checkouts::lock(settling.tx, checkout_id).await?;
-    settling.question_contradictions(&checkout, prompt).await?;
-    settling.apply(&checkout).await
+    Ok(Settled { outcome, questions: settling.questions })
 }
 
 /// Whose payment it is: the invoice tells, and where it does not, what we settled before. What was
@@ -67,6 +118,7 @@ struct Settling<'a, 'tx> {
     payment: &'a Payment,
     fetched: &'a Fetched,
     context: Context<'a>,
+    questions: Questions,
 }
 
 impl Settling<'_, '_> {
@@ -236,9 +288,9 @@ impl Settling<'_, '_> {
     async fn question_contradictions(
         &mut self,
         checkout: &Checkout,
-        prompt: &[u8],
+        prompt: &Prompt<'_>,
     ) -> sqlx::Result<()> {
-        let Ok(Prompt { data: Some(claim) }) = serde_json::from_slice::<Prompt>(prompt) else {
+        let Ok(Body { data: Some(claim) }) = serde_json::from_slice::<Body>(prompt.body) else {
             return Ok(());
         };
         let claimed_amount = claim.amount.as_ref().and_then(serde_json::Value::as_i64);
@@ -260,8 +312,7 @@ impl Settling<'_, '_> {
         }
         let fields = differences.join(", ");
         let difference = format!("the event's {fields} is not the provider's");
-        let event_id = self.context.event_id;
-        self.review_event(event_id, "body_mismatch", Some(checkout), &difference).await
+        self.review_event(Some(prompt.event), "body_mismatch", Some(checkout), &difference).await
     }
 
     async fn store(&mut self, checkout: Option<&Checkout>, record: &Recorded) -> sqlx::Result<()> {
@@ -282,7 +333,7 @@ impl Settling<'_, '_> {
     /// Asks about the payment, whichever of its events brought it up.
     async fn review(
         &mut self,
-        kind: &str,
+        kind: &'static str,
         checkout: Option<&Checkout>,
         difference: &str,
     ) -> sqlx::Result<()> {
@@ -292,7 +343,7 @@ impl Settling<'_, '_> {
     async fn review_event(
         &mut self,
         event_id: Option<Uuid>,
-        kind: &str,
+        kind: &'static str,
         checkout: Option<&Checkout>,
         difference: &str,
     ) -> sqlx::Result<()> {
@@ -304,11 +355,7 @@ impl Settling<'_, '_> {
             difference,
             opened_at: self.context.now,
         };
-        if db::reviews::insert(&mut **self.tx, &review).await? {
-            let payment = &self.payment.id;
-            tracing::error!(payment.id = payment, kind, "A payment needs a person: {difference}");
-        }
-        Ok(())
+        self.questions.ask(self.tx, &review).await
     }
 
     async fn tell(&mut self, checkout: &Checkout, event: FunnelEvent) -> sqlx::Result<()> {
@@ -370,7 +417,7 @@ fn facts(payment: &Payment) -> Fetched {
 
 /// The part of an event's body that is compared with the provider's own answer.
 #[derive(Deserialize)]
-struct Prompt {
+struct Body {
     data: Option<Claim>,
 }
 

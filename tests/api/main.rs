@@ -27,3 +27,4 @@ mod sentry;
 mod settling;
 mod shop;
 mod webhooks;
+mod worker;

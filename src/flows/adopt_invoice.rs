@@ -1,0 +1,102 @@
+//! Adopt an invoice that we do not know: its metadata tells whose it is.
+//!
+//! An invoice that was made and whose answer was lost is ours all the same. Moyasar is asked outside of
+//! any transaction; what it says is written in the one that settles the payment.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{PgPool, PgTransaction};
+use uuid::Uuid;
+
+use crate::clients::ClientError;
+use crate::clients::moyasar::{Invoice, Moyasar, Payment};
+use crate::db;
+use crate::domain::checkout::CheckoutId;
+
+/// An invoice of ours that we had not heard of.
+#[derive(Debug)]
+pub(super) struct Adoption {
+    pub checkout: CheckoutId,
+    invoice: Invoice,
+}
+
+/// Why nobody can say yet whose invoice it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdoptError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Storage(#[from] sqlx::Error),
+}
+
+impl Adoption {
+    /// Looks whose the payment is if neither its invoice nor the payment itself is known; nothing if
+    /// one of them is, or if it is nobody's of ours.
+    pub async fn find(
+        db: &PgPool,
+        moyasar: &Moyasar,
+        payment: &Payment,
+    ) -> Result<Option<Self>, AdoptError> {
+        let Some(invoice_id) = &payment.invoice_id else { return Ok(None) };
+        if db::invoices::find_checkout(db, invoice_id).await?.is_some()
+            || db::payments::find_checkout(db, &payment.id).await?.is_some()
+        {
+            return Ok(None);
+        }
+        let invoice = match moyasar.fetch_invoice(invoice_id).await {
+            Ok(invoice) if invoice.id == *invoice_id => invoice,
+            // Another invoice than was asked for says nothing about this one.
+            Ok(_) => return Ok(None),
+            Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(checkout) = named_checkout(&invoice.metadata) else { return Ok(None) };
+        let is_ours = db::checkouts::find(db, checkout).await?.is_some();
+        Ok(is_ours.then_some(Self { checkout, invoice }))
+    }
+
+    /// Maps the invoice to its checkout, beside the ones that it has. One without a page to pay at
+    /// cannot be shown to anybody; its payment is mapped by itself.
+    pub async fn write(&self, tx: &mut PgTransaction<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
+        let Self { checkout, invoice } = self;
+        let Some(url) = &invoice.url else { return Ok(()) };
+        let made_at = invoice.created_at.unwrap_or(now);
+        let ends_at = invoice.expired_at;
+        db::invoices::insert(&mut **tx, &invoice.id, *checkout, url.as_str(), ends_at, made_at)
+            .await
+    }
+}
+
+/// The checkout that an invoice's metadata names. It may be of any shape: people make invoices too.
+fn named_checkout(metadata: &Value) -> Option<CheckoutId> {
+    let name = metadata.get("checkout_id")?.as_str()?;
+    Uuid::try_parse(name).ok().map(CheckoutId)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_of_any_shape_names_a_checkout_or_none() {
+        let id = CheckoutId::random();
+        let text = id.to_string();
+        assert_eq!(named_checkout(&json!({ "checkout_id": text, "n": 7 })), Some(id));
+        for other in [
+            json!(null),
+            json!(7),
+            json!("checkout_id"),
+            json!([text]),
+            json!({}),
+            json!({ "checkout_id": null }),
+            json!({ "checkout_id": 7 }),
+            json!({ "checkout_id": [text] }),
+            json!({ "checkout_id": "" }),
+            json!({ "checkout_id": "not a checkout" }),
+        ] {
+            assert_eq!(named_checkout(&other), None, "{other}");
+        }
+    }
+}
