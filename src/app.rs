@@ -139,8 +139,7 @@ impl App {
             bell: Arc::clone(&wake.outbox),
             clock: clock.clone(),
         };
-        let interval = Duration::from_secs(config.health.interval_secs);
-        let health = HealthBoard::new(interval, clock.clone(), requests.stopping().clone());
+        let health = health_board(config, &clock, &requests);
 
         let start_checkout = StartCheckout {
             db: db.clone(),
@@ -349,6 +348,12 @@ fn limits(config: &Config) -> Limits {
         max_connections: config.http.max_connections,
         drain: Duration::from_secs(config.http.drain_secs),
     }
+}
+
+/// Where health checks leave their findings.
+fn health_board(config: &Config, clock: &Clock, requests: &Tasks) -> HealthBoard {
+    let interval = Duration::from_secs(config.health.interval_secs);
+    HealthBoard::new(interval, clock.clone(), requests.stopping().clone())
 }
 
 /// Who reports errors.
