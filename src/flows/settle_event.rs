@@ -201,6 +201,7 @@ impl SettleEvents {
         let Some(event) = db::webhook_leases::claim_suspect(&self.db, &lease).await? else {
             return Ok(None);
         };
+        faults::step("suspect_claimed");
         let deaths_alone = event.deaths.saturating_sub(1);
         let claim = Claim { token: lease.token, events: vec![event] };
         if deaths_alone >= DEATHS_ALONE {
@@ -263,6 +264,9 @@ impl SettleEvents {
         };
         faults::step("payment_fetched");
         let adoption = Adoption::find(&self.db, &self.moyasar, &payment).await?;
+        if adoption.is_some() {
+            faults::step("adoption_found");
+        }
         self.write(claim, &payment, adoption.as_ref()).await?;
         faults::step("settlement_saved");
         Ok(())
@@ -349,7 +353,9 @@ impl SettleEvents {
         let asked = error.retry_after().unwrap_or(OUTAGE_PAUSE);
         let retry_after = asked.clamp(Duration::from_secs(1), LONGEST_PAUSE);
         let class = error.class();
+        faults::step("outage_met");
         self.give_back(claim, class, retry_after).await?;
+        faults::step("outage_noted");
         Ok(Settling::Outage { class, retry_after })
     }
 
@@ -380,7 +386,9 @@ impl SettleEvents {
             db::webhook_leases::fail(&mut *tx, event.id, claim.token, failure).await?;
             given_up.push(event.id);
         }
+        faults::step("failure_uncounted");
         tx.commit().await?;
+        faults::step("failure_counted");
         questions.announce();
         if given_up.is_empty() {
             tracing::warn!(events = ?claim.ids(), class, error = text, "Events failed: {text}");

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::harness::{ADMIN_KEY, Answer, READER_KEY, SERVICE_KEY, TestApp};
 use crate::proxy::Proxy;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{DURABLE, RedisServer};
 
 /// Nobody listens here.
 const DEAD_POSTGRES: (&str, &str) = ("DATABASE_URL", "postgres://dealix@127.0.0.1:1/dealix");
@@ -268,8 +268,7 @@ async fn a_redis_that_may_forget_is_degraded_with_the_reason(db: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_redis_that_hides_its_settings_has_to_confirm_a_write(db: PgPool) {
     let user = ["--user", "app", "on", ">pass", "~*", "+@all", "-config"];
-    let settings = ["--appendonly", "yes", "--appendfsync", "always"];
-    let redis = RedisServer::start(&[settings.as_slice(), &user].concat()).await;
+    let redis = RedisServer::start(&[DURABLE, &user].concat()).await;
     let url = redis.url("?user=app&pass=pass");
     let app = TestApp::start_with(db, &[("REDIS_URL", &url)]);
     let deep = checked(&app).await.json();

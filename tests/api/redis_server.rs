@@ -7,6 +7,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
+/// The settings of one that may be answered `dlq` for.
+pub const DURABLE: &[&str] =
+    &["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"];
+
 /// Runs until it is dropped.
 pub struct RedisServer {
     folder: PathBuf,

@@ -45,6 +45,10 @@ killed_at! {
         webhook_recognised webhook_stored
         event_claimed payment_fetched settlement_unsaved settlement_saved
         outbox_claimed outbox_accepted outbox_marked;
+    a_suspect: suspect_claimed;
+    an_adoption: adoption_found;
+    an_outage: outage_met outage_noted;
+    a_failed_attempt: failure_uncounted failure_counted;
     a_lost_webhook:
         look_begun healing_unsaved healing_saved;
 }

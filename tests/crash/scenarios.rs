@@ -1,14 +1,38 @@
 //! What goes on while the service dies. None of these knows where it does.
 
-use dealix_sandbox::{Fault, Mischief};
+use dealix_sandbox::{Fault, Mischief, Operation, Trouble};
 use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::world::{World, good_card};
 
 /// A buyer buys, pays and is told so; the webhook is the only one that tells us.
-pub async fn a_sale(db: PgPool, step: &str) {
-    let world = World::new(db, step).await;
+pub async fn a_sale(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    let bought = world.buy().await;
+    world.pay(&bought, good_card()).await;
+    world.until_shown(&bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.each_checkout_has_one_live_invoice();
+    world.end().await;
+}
+
+/// The webhook is lost, and the invoice's callback prompts a look; where that look dies, the buyer who
+/// waits at the page prompts another.
+pub async fn a_lost_webhook(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    world.sandbox.fault(Fault::delivery(Mischief::Drop).once());
+    let bought = world.buy().await;
+    world.pay(&bought, good_card()).await;
+    world.call_back().await;
+    world.until_shown(&bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.end().await;
+}
+
+/// The process dies with an event in hand, and whoever takes it up settles it alone, and dies too.
+pub async fn a_suspect(db: PgPool, step: &'static str) {
+    let world = World::new(db, &["event_claimed", step]).await;
     let bought = world.buy().await;
     world.pay(&bought, good_card()).await;
     world.until_shown(&bought, "paid").await;
@@ -16,14 +40,32 @@ pub async fn a_sale(db: PgPool, step: &str) {
     world.end().await;
 }
 
-/// The webhook is lost, and the invoice's callback prompts a look; where that look dies, the buyer who
-/// waits at the page prompts another.
-pub async fn a_lost_webhook(db: PgPool, step: &str) {
-    let world = World::new(db, step).await;
-    world.sandbox.fault(Fault::delivery(Mischief::Drop).once());
+/// The customer pays an invoice that we have not heard of; its metadata tells whose it is.
+pub async fn an_adoption(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
     let bought = world.buy().await;
+    let other = world.make_invoice_behind_its_back(&bought).await;
+    world.pay(&other, good_card()).await;
+    world.until_shown(&bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.end().await;
+}
+
+/// The provider fails once when it is asked about the payment.
+pub async fn an_outage(db: PgPool, step: &'static str) {
+    sale_after(db, step, Trouble::status(503)).await;
+}
+
+/// The provider once does not know the payment.
+pub async fn a_failed_attempt(db: PgPool, step: &'static str) {
+    sale_after(db, step, Trouble::status(404)).await;
+}
+
+async fn sale_after(db: PgPool, step: &'static str, trouble: Trouble) {
+    let world = World::new(db, &[step]).await;
+    let bought = world.buy().await;
+    world.sandbox.fault(Fault::before(Operation::FetchPayment, trouble).once());
     world.pay(&bought, good_card()).await;
-    world.call_back().await;
     world.until_shown(&bought, "paid").await;
     world.hold_the_books_of_one_sale().await;
     world.end().await;
@@ -35,7 +77,7 @@ pub async fn a_lost_webhook(db: PgPool, step: &str) {
 async fn killed_between_dedupe_claim_and_processing_the_retry_is_a_duplicate_and_nothing_is_lost(
     db: PgPool,
 ) {
-    let world = World::new(db, "webhook_stored").await;
+    let world = World::new(db, &["webhook_stored"]).await;
     let bought = world.buy().await;
     world.pay(&bought, good_card()).await;
     world.until_shown(&bought, "paid").await;

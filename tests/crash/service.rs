@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -26,14 +26,15 @@ lease_secs = 5
 /// Runs, dies and runs again until it is dropped.
 pub struct Service {
     pub door: Door,
-    deaths: Arc<AtomicU32>,
+    deaths: Arc<AtomicUsize>,
     folder: PathBuf,
     watching: JoinSet<()>,
 }
 
 impl Service {
-    /// Starts it with the hook at `step` armed, and without it ever after.
-    pub async fn start(step: &str, environment: Vec<(&'static str, String)>) -> Self {
+    /// Starts it with the hook at the first of these steps armed, after its death with the next one, and
+    /// without any when there is none left.
+    pub async fn start(steps: Vec<&'static str>, environment: Vec<(&'static str, String)>) -> Self {
         let folder = std::env::temp_dir().join(format!("dealix-crash-{}", Uuid::new_v4().simple()));
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("default.toml"), include_str!("../../config/default.toml"))
@@ -46,13 +47,17 @@ impl Service {
         command.env("APP_ENV", "test").env("CONFIG_DIR", &folder).env("APP_LOG_LEVEL", "warn");
         command.env("APP_PORT", "0").env("METRICS_ADDR", "");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-        command.env("DEALIX_DIES_AT", step);
 
-        let deaths = Arc::<AtomicU32>::default();
+        let deaths = Arc::<AtomicUsize>::default();
         let mut watching = JoinSet::new();
         let (behind, count) = (door.handle(), Arc::clone(&deaths));
+        let mut steps = steps.into_iter();
         watching.spawn(async move {
             loop {
+                match steps.next() {
+                    Some(step) => command.env("DEALIX_DIES_AT", step),
+                    None => command.env_remove("DEALIX_DIES_AT"),
+                };
                 let (mut child, address, mut said) = launch(&mut command).await;
                 behind.send_replace(Some(address));
                 while let Some(line) = said.next_line().await.unwrap() {
@@ -63,14 +68,14 @@ impl Service {
                 behind.send_replace(None);
                 assert_eq!(status.signal(), Some(SIGKILL), "it ended by itself: {status}");
                 count.fetch_add(1, Ordering::Relaxed);
-                command.env_remove("DEALIX_DIES_AT");
             }
         });
+        door.handle().subscribe().wait_for(Option::is_some).await.unwrap();
         Self { door, deaths, folder, watching }
     }
 
     /// How often it died.
-    pub fn deaths(&self) -> u32 {
+    pub fn deaths(&self) -> usize {
         self.deaths.load(Ordering::Relaxed)
     }
 
