@@ -230,7 +230,9 @@ impl App {
 
     /// Answers who connects to `listener`, until [`Self::requests`] are told to stop.
     pub fn serve(&self, listener: TcpListener) {
-        let (service, limits, tasks) = (self.router(), self.limits, self.requests.clone());
+        let room = server::room_for_connections(self.limits.max_connections);
+        let limits = Limits { max_connections: room, ..self.limits };
+        let (service, tasks) = (self.router(), self.requests.clone());
         self.requests.start("http", |stop| server::serve(listener, service, limits, tasks, stop));
     }
 
@@ -415,6 +417,8 @@ fn http_settings(config: &Config, clock: &Clock) -> anyhow::Result<http::Setting
     Ok(http::Settings {
         request_timeout: Duration::from_secs(config.http.request_timeout_secs),
         read_timeout: Duration::from_secs(config.http.read_timeout_secs),
+        body_timeout: Duration::from_secs(config.http.body_timeout_secs),
+        large_bodies: Arc::new(Semaphore::new(http::LARGE_BODIES)),
         body_limit_bytes: config.http.body_limit_bytes,
         cors_origins: origins.collect::<Result<_, _>>()?,
         trusted_proxies: config.http.trusted_proxies.clone(),

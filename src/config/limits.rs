@@ -9,6 +9,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("http.request_timeout_secs", 1, 300),
     ("http.header_timeout_secs", 1, 120),
     ("http.read_timeout_secs", 1, 120),
+    ("http.body_timeout_secs", 1, 120),
     ("http.max_connections", 1, 1_000_000),
     ("http.body_limit_bytes", 1_024, 67_108_864),
     ("http.drain_secs", 1, 60),

@@ -132,7 +132,9 @@ pub struct HttpConfig {
     pub header_timeout_secs: u64,
     /// How long a client may pause between two pieces of its body, or of our answer.
     pub read_timeout_secs: u64,
-    /// Connections served at once; further ones wait to be accepted.
+    /// How long a client may take to send its whole body.
+    pub body_timeout_secs: u64,
+    /// Connections served at once. When there are more, those that only wait give way.
     pub max_connections: usize,
     /// Largest request body.
     pub body_limit_bytes: usize,

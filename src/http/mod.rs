@@ -35,6 +35,7 @@ mod webhooks;
 
 pub use docs::openapi;
 pub use edge::{Front, RateLimits};
+pub use extract::LARGE_BODIES;
 pub(crate) use metrics::open_router as metrics_router;
 pub use pricing::PriceList;
 pub use settings::{Rates, Settings};

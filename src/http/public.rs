@@ -18,7 +18,7 @@ use crate::flows::request_demo::{DemoRequest, request_demo};
 use crate::flows::track_visit::{Visit, track_visit};
 use crate::http::checkout::{email, filled, phone, short_text};
 use crate::http::edge::RequestContext;
-use crate::http::extract::Json;
+use crate::http::extract::{Json, typed};
 use crate::http::problem::Problem;
 use crate::http::problems::{Fault, Fields};
 use crate::wake::Wake;
@@ -135,7 +135,8 @@ struct DemoRequestBody {
     consent: Option<bool>,
     /// Hidden from people; who fills it in is none.
     #[schema(examples(""))]
-    website: Option<String>,
+    #[serde(rename = "website")]
+    _website: Option<String>,
 }
 
 /// Asks to be called.
@@ -152,15 +153,25 @@ async fn request_public_demo(
     State(clock): State<Clock>,
     State(wake): State<Wake>,
     context: RequestContext,
-    Json(body): Json<DemoRequestBody>,
+    Json(body): Json<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    if filled(body.website.clone()).is_some() {
+    // Looked at before anything else: who fills it in learns nothing of what is wrong besides.
+    if is_caught(body.get("website")) {
         return Ok(ACCEPTED);
     }
-    let request = body.request(&context)?;
+    let request = typed::<DemoRequestBody>(body)?.request(&context)?;
     request_demo(&db, &request, analytics, clock.now()).await?;
     wake.outbox.notify_one();
     Ok(ACCEPTED)
+}
+
+/// Whether the field that people do not see was filled in, with whatever.
+fn is_caught(website: Option<&Value>) -> bool {
+    match website {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.trim().is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => true,
+    }
 }
 
 impl DemoRequestBody {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 
 /// How we answer.
 #[derive(Clone, Debug)]
@@ -14,8 +15,12 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long a client may pause between two pieces of its body.
     pub read_timeout: Duration,
+    /// How long a client may take to send its whole body.
+    pub body_timeout: Duration,
     /// Largest request body.
     pub body_limit_bytes: usize,
+    /// Places for bodies that are not small: what all of them together may take of our memory.
+    pub large_bodies: Arc<Semaphore>,
     /// Origins that browsers may call us from.
     pub cors_origins: Vec<HeaderValue>,
     /// Whose `X-Forwarded-For` is believed.

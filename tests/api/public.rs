@@ -99,7 +99,15 @@ async fn a_filled_honeypot_is_accepted_and_dropped(db: PgPool) {
     let shop = Shop::open(db).await;
     let body = json!({ "name": "A", "email": "a@example.com", "consent": true, "website": "https://example.com" });
     assert_eq!(shop.app.post(DEMO, body).await.status, StatusCode::ACCEPTED);
-    assert_eq!(shop.app.post(DEMO, json!({ "website": "x" })).await.status, StatusCode::ACCEPTED);
+    for body in [
+        json!({ "website": "x" }),
+        json!({ "website": ["x"] }),
+        json!({ "website": "x", "name": 7, "email": [], "consent": "yes" }),
+    ] {
+        assert_eq!(shop.app.post(DEMO, body).await.status, StatusCode::ACCEPTED);
+    }
+    let empty = json!({ "website": " ", "name": 7 });
+    assert_eq!(shop.app.post(DEMO, empty).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!((shop.count("demo_requests").await, shop.count("outbox").await), (0, 0));
 }
 

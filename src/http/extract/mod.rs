@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::http::Settings;
 use crate::http::problem::Problem;
@@ -24,7 +25,7 @@ mod body;
 mod faults;
 mod text;
 
-pub use body::RawBody;
+pub use body::{LARGE_BODIES, RawBody};
 
 /// A JSON body; also an answer.
 #[derive(Clone, Debug)]
@@ -163,6 +164,12 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
         }
         Err(_) => Err(Problem::InvalidJson),
     }
+}
+
+/// What an object that was read already stands for.
+pub fn typed<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Value::Object(object))
+        .map_err(|error| Problem::InvalidRequest(vec![faults::of(error.path(), error.inner())]))
 }
 
 fn is_well_formed(text: &str) -> bool {
