@@ -231,20 +231,24 @@ pub async fn set_refunded(
     Ok(())
 }
 
-/// Remembers how the last attempt to pay a locked checkout ended.
+/// Remembers how an attempt to pay a locked checkout ended that began at `began_at`, unless a newer one
+/// has ended before.
 pub async fn set_last_attempt(
     tx: &mut PgTransaction<'_>,
     id: CheckoutId,
     status: &PaymentStatus,
     message: Option<&str>,
+    began_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update checkouts set last_attempt_status = $2, last_attempt_message = $3, updated_at = $4
-         where id = $1",
+        "update checkouts set last_attempt_status = $2, last_attempt_message = $3,
+             last_attempt_at = $4, updated_at = $5
+         where id = $1 and (last_attempt_at is null or last_attempt_at <= $4)",
         id as CheckoutId,
         status.name(),
         message,
+        began_at,
         now,
     )
     .execute(&mut **tx)

@@ -12,7 +12,8 @@ pub async fn lock(tx: &mut PgTransaction<'_>, id: &str) -> sqlx::Result<Option<R
     let row = sqlx::query!(
         r#"
         select status, standing as "standing: Standing", refunded_halalas as "refunded: Halalas",
-            captured_halalas as "captured: Halalas", provider_updated_at
+            captured_halalas as "captured: Halalas", provider_updated_at,
+            array(select effect from payment_effects where payment_id = $1) as "done!"
         from payments
         where id = $1
         for update
@@ -27,6 +28,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, id: &str) -> sqlx::Result<Option<R
         captured: row.captured,
         updated_at: row.provider_updated_at,
         standing: row.standing,
+        done: row.done.into_iter().collect(),
     }))
 }
 
@@ -39,18 +41,28 @@ pub async fn find_checkout(db: impl PgExecutor<'_>, id: &str) -> sqlx::Result<Op
     found.fetch_optional(db).await.map(Option::flatten)
 }
 
-/// Whether another payment than `id` has paid the checkout.
-pub async fn is_paid_by_another(
+/// What became of the other payments of a checkout.
+#[derive(Clone, Copy, Debug)]
+pub struct Others {
+    /// One of them has paid it, whatever was given back since.
+    pub has_paid: bool,
+    /// One of them is held for a person.
+    pub is_held: bool,
+}
+
+/// What became of the other payments of the checkout than `id`.
+pub async fn get_others(
     tx: &mut PgTransaction<'_>,
     checkout: CheckoutId,
     id: &str,
-) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(
+) -> sqlx::Result<Others> {
+    sqlx::query_as!(
+        Others,
         r#"
-        select exists (
-            select from payments
-            where checkout_id = $1 and id <> $2 and standing in ('granted', 'reversed')
-        ) as "exists!"
+        select coalesce(bool_or(standing in ('granted', 'reversed')), false) as "has_paid!",
+            coalesce(bool_or(standing = 'held'), false) as "is_held!"
+        from payments
+        where checkout_id = $1 and id <> $2
         "#,
         checkout as CheckoutId,
         id,

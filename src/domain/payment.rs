@@ -3,91 +3,32 @@
 //! [`settle`] is the whole state machine: a pure function of what we billed, what we have recorded
 //! and what the provider shows now. Webhooks only prompt it; their order, number and content do not
 //! matter. Facts about the statuses: the provider's payment reference, 1.4.
+//!
+//! What we know of a payment only grows: the furthest status, the highest totals, the newest time, and
+//! whether money was ever taken. So whichever of its snapshots are seen, in whatever order and however
+//! often, the record ends the same, and what was granted, taken back or held ends the same. What was
+//! worth a word only while it was news (an attempt that ended, a status we do not know, a total on the
+//! way to a larger one) is said if it was the newest when it was seen, at most once.
+//! Two things depend on order by their nature: of several payments of one checkout the first that is
+//! settled is granted, and where the provider gives no times, or the same, what has come further counts
+//! as newer.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::money::Halalas;
+use crate::domain::subscription::PlanChange;
 
-/// A payment's status at the provider. The set is open: new words may appear at any time.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PaymentStatus {
-    /// Waits for the payer.
-    Initiated,
-    /// A hold on the card; not money.
-    Authorized,
-    /// A card check; not money.
-    Verified,
-    /// Declined.
-    Failed,
-    /// Left by the payer.
-    Abandoned,
-    /// Not paid in time.
-    Expired,
-    /// Called off.
-    Canceled,
-    /// Charged in one step.
-    Paid,
-    /// A hold that was charged.
-    Captured,
-    /// Given back, in part or in full: only the totals tell.
-    Refunded,
-    /// Undone before settlement.
-    Voided,
-    /// A word we do not know.
-    Other(String),
-}
+mod doubt;
+#[cfg(test)]
+mod model;
+mod status;
+#[cfg(test)]
+mod tests;
 
-impl PaymentStatus {
-    /// The status with that name.
-    pub fn from_name(name: &str) -> Self {
-        match name {
-            "initiated" => Self::Initiated,
-            "authorized" => Self::Authorized,
-            "verified" => Self::Verified,
-            "failed" => Self::Failed,
-            "abandoned" => Self::Abandoned,
-            "expired" => Self::Expired,
-            "canceled" => Self::Canceled,
-            "paid" => Self::Paid,
-            "captured" => Self::Captured,
-            "refunded" => Self::Refunded,
-            "voided" => Self::Voided,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// The provider's name of it.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Initiated => "initiated",
-            Self::Authorized => "authorized",
-            Self::Verified => "verified",
-            Self::Failed => "failed",
-            Self::Abandoned => "abandoned",
-            Self::Expired => "expired",
-            Self::Canceled => "canceled",
-            Self::Paid => "paid",
-            Self::Captured => "captured",
-            Self::Refunded => "refunded",
-            Self::Voided => "voided",
-            Self::Other(name) => name,
-        }
-    }
-
-    /// How far a payment has come; it never goes back.
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Other(_) => 0,
-            Self::Initiated => 1,
-            Self::Authorized | Self::Verified => 2,
-            Self::Failed | Self::Abandoned | Self::Expired | Self::Canceled => 3,
-            Self::Paid | Self::Captured => 4,
-            Self::Refunded | Self::Voided => 5,
-        }
-    }
-}
+pub use doubt::Doubt;
+pub use status::PaymentStatus;
 
 /// A payment as the provider shows it now.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,12 +47,14 @@ pub struct Fetched {
     pub updated_at: Option<DateTime<Utc>>,
     /// What the bank said, for the payer's eyes.
     pub message: Option<String>,
+    /// The coupon that changed the amount, if it names one.
+    pub coupon: Option<String>,
 }
 
-/// A payment as we have recorded it.
+/// A payment as we have recorded it: all that we ever knew of it, put together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded {
-    /// Its status when we last looked.
+    /// The furthest status that was seen.
     pub status: PaymentStatus,
     /// What was given back so far, in total.
     pub refunded: Halalas,
@@ -121,6 +64,8 @@ pub struct Recorded {
     pub updated_at: Option<DateTime<Utc>>,
     /// What we have done about it.
     pub standing: Standing,
+    /// The keys of the effects that it has had.
+    pub done: BTreeSet<String>,
 }
 
 /// What we have done about a payment.
@@ -132,6 +77,8 @@ pub enum Standing {
     Open,
     /// A person must look; nothing was granted for it.
     Held,
+    /// It was held, and all of it was given back: nothing is left of it.
+    Returned,
     /// What was paid for was granted.
     Granted,
     /// What was granted was taken back.
@@ -149,66 +96,8 @@ pub struct Bill {
     pub is_paid_by_another: bool,
     /// Whether it could no longer be paid when we last looked.
     pub is_closed: bool,
-}
-
-/// Why a person must look at a payment, with the difference spelled out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Doubt {
-    /// Another amount was charged.
-    AmountMismatch { billed: Halalas, charged: Halalas },
-    /// Another currency was charged.
-    CurrencyMismatch { billed: String, charged: String },
-    /// The checkout had been paid by another payment.
-    SecondPayment,
-    /// The checkout had expired or had been called off.
-    LatePayment,
-    /// Some of the money was given back.
-    PartialRefund { refunded: Halalas, charged: Halalas },
-    /// The provider uses a word that we do not know.
-    UnknownStatus(String),
-}
-
-impl Doubt {
-    /// The stable name of the doubt.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::AmountMismatch { .. } => "amount_mismatch",
-            Self::CurrencyMismatch { .. } => "currency_mismatch",
-            Self::SecondPayment => "second_payment",
-            Self::LatePayment => "late_payment",
-            Self::PartialRefund { .. } => "partial_refund",
-            Self::UnknownStatus(_) => "unknown_status",
-        }
-    }
-}
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AmountMismatch { billed, charged } => {
-                write!(
-                    formatter,
-                    "billed {} SAR, charged {} SAR",
-                    billed.riyals(),
-                    charged.riyals()
-                )
-            }
-            Self::CurrencyMismatch { billed, charged } => {
-                write!(formatter, "billed in {billed}, charged in {charged}")
-            }
-            Self::SecondPayment => {
-                write!(formatter, "the checkout was already paid by another payment")
-            }
-            Self::LatePayment => write!(formatter, "the checkout was already closed"),
-            Self::PartialRefund { refunded, charged } => {
-                let (refunded, charged) = (refunded.riyals(), charged.riyals());
-                write!(formatter, "{refunded} of {charged} SAR were given back")
-            }
-            Self::UnknownStatus(name) => {
-                write!(formatter, "the payment is `{name}`, whatever that is")
-            }
-        }
-    }
+    /// The subscription to another plan that runs, if one does.
+    pub plan_change: Option<PlanChange>,
 }
 
 /// What must happen because of a payment, in this order.
@@ -218,12 +107,28 @@ pub enum Effect {
     Grant,
     /// Take back what was granted.
     Reverse,
-    /// Remember how much was given back.
+    /// Nothing was granted, and the money is gone again: nothing is left to decide.
+    Return(Halalas),
+    /// Remember how much of what was granted was given back.
     NoteRefund(Halalas),
     /// Tell the buyer how the attempt ended; the checkout can still be paid.
-    NoteAttempt,
+    NoteAttempt(PaymentStatus),
     /// Ask a person.
     Review(Doubt),
+}
+
+impl Effect {
+    /// What makes it happen once for a payment.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Grant => "granted".to_owned(),
+            Self::Reverse => "reversed".to_owned(),
+            Self::Return(_) => "returned".to_owned(),
+            Self::NoteRefund(total) => format!("refunded:{}", total.0),
+            Self::NoteAttempt(status) => format!("attempt:{}", status.name()),
+            Self::Review(doubt) => format!("review:{}:{doubt}", doubt.kind()),
+        }
+    }
 }
 
 /// What became of a payment.
@@ -231,103 +136,117 @@ pub enum Effect {
 pub struct Settlement {
     /// What to record of it.
     pub record: Recorded,
-    /// What must happen.
+    /// What must happen now, because it has not happened before.
     pub effects: Vec<Effect>,
 }
 
-/// Decides what a payment means. Every order of the same facts ends in the same record, and each
-/// effect comes up once. One thing it cannot know: a payment that was voided before anybody saw it
-/// paid may have been a mere hold; nothing was granted for it, and its checkout stays open.
+/// Decides what a payment means. Each effect comes up once.
 pub fn settle(bill: &Bill, recorded: Option<&Recorded>, fetched: &Fetched) -> Settlement {
-    if let Some(recorded) = recorded.filter(|recorded| is_stale(recorded, fetched)) {
-        return Settlement { record: recorded.clone(), effects: Vec::new() };
+    let news = recorded.map_or(News::Newer, |recorded| News::of(recorded, fetched));
+    let mut wanted = Vec::new();
+    if let Some(doubt) = recorded.and_then(|recorded| went_back(recorded, fetched)) {
+        wanted.push(Effect::Review(doubt));
     }
-    // Whatever the provider says next, a payment does not go back: only its totals may still grow.
-    let furthest = recorded
-        .map(|recorded| &recorded.status)
-        .filter(|status| fetched.status.rank() < status.rank());
-    let status = furthest.unwrap_or(&fetched.status);
-    let before = recorded.map_or(Standing::Open, |recorded| recorded.standing);
-    let refunded_before = recorded.map_or(Halalas::ZERO, |recorded| recorded.refunded);
-    let refunded = fetched.refunded.max(refunded_before);
-    let mut effects = Vec::new();
-    let mut standing = before;
-
-    if let (Standing::Open, Some(charged)) = (before, charged(fetched)) {
-        if let Some(doubt) = doubt(bill, fetched, charged) {
-            standing = Standing::Held;
-            effects.push(Effect::Review(doubt));
-        } else {
-            standing = Standing::Granted;
-            effects.push(Effect::Grant);
+    let mut record = merge(recorded, fetched, news);
+    let charged = charged(fetched);
+    match (record.standing, charged) {
+        (Standing::Open, Some(charged)) => {
+            if let Some(doubt) = doubt(bill, fetched, charged) {
+                record.standing = Standing::Held;
+                wanted.push(Effect::Review(doubt));
+            } else {
+                record.standing = Standing::Granted;
+                wanted.push(Effect::Grant);
+            }
         }
-    }
-    let is_voided = fetched.status == PaymentStatus::Voided;
-    let charged = charged(fetched).unwrap_or(fetched.amount);
-    if standing == Standing::Granted && (is_voided || charged <= refunded) {
-        standing = Standing::Reversed;
-        let given_back = if is_voided { charged } else { refunded };
-        effects.extend([Effect::Reverse, Effect::NoteRefund(given_back)]);
-    } else if refunded_before < refunded && standing == Standing::Granted {
-        effects.push(Effect::NoteRefund(refunded));
-        effects.push(Effect::Review(Doubt::PartialRefund { refunded, charged }));
-    }
-    let is_new = recorded.is_none_or(|recorded| recorded.status != fetched.status);
-    match &fetched.status {
-        PaymentStatus::Failed
-        | PaymentStatus::Abandoned
-        | PaymentStatus::Expired
-        | PaymentStatus::Canceled
-            if is_new && furthest.is_none() =>
-        {
-            effects.push(Effect::NoteAttempt);
+        (Standing::Held | Standing::Granted, Some(charged)) if news == News::Newer => {
+            wanted.extend(second_thought(bill, &record, fetched, charged).map(Effect::Review));
         }
-        PaymentStatus::Other(name) if is_new => {
-            effects.push(Effect::Review(Doubt::UnknownStatus(name.clone())));
-        }
-        PaymentStatus::Initiated
-        | PaymentStatus::Authorized
-        | PaymentStatus::Verified
-        | PaymentStatus::Failed
-        | PaymentStatus::Abandoned
-        | PaymentStatus::Expired
-        | PaymentStatus::Canceled
-        | PaymentStatus::Paid
-        | PaymentStatus::Captured
-        | PaymentStatus::Refunded
-        | PaymentStatus::Voided
-        | PaymentStatus::Other(_) => (),
+        (
+            Standing::Open
+            | Standing::Held
+            | Standing::Returned
+            | Standing::Granted
+            | Standing::Reversed,
+            _,
+        ) => (),
     }
-    let captured = recorded.map_or(Halalas::ZERO, |recorded| recorded.captured);
-    let record = Recorded {
-        status: status.clone(),
-        refunded,
-        captured: fetched.captured.max(captured),
-        updated_at: fetched.updated_at,
-        standing,
-    };
+    if recorded.is_none_or(|recorded| moved(recorded, &record)) {
+        give_back(bill, &mut record, fetched, &mut wanted);
+    }
+    if news == News::Newer {
+        wanted.extend(passing(recorded, &record, fetched));
+    }
+    let effects = wanted.into_iter().filter(|effect| record.done.insert(effect.key())).collect();
     Settlement { record, effects }
 }
 
-/// Whether the provider showed us something newer before.
-fn is_stale(recorded: &Recorded, fetched: &Fetched) -> bool {
-    match (recorded.updated_at, fetched.updated_at) {
-        (Some(before), Some(now)) if before != now => now < before,
-        // Without a time to compare, or at the same instant, what has come further is newer.
-        _ => {
-            (fetched.status.rank(), fetched.refunded, fetched.captured)
-                < (recorded.status.rank(), recorded.refunded, recorded.captured)
-        }
+/// How what the provider shows relates to what we know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    Newer,
+    Older,
+}
+
+impl News {
+    fn of(recorded: &Recorded, fetched: &Fetched) -> Self {
+        let is_older = match (recorded.updated_at, fetched.updated_at) {
+            (Some(before), Some(now)) if before != now => now < before,
+            // Without a time to compare, or at the same instant, what has come further is newer.
+            _ => {
+                (fetched.status.rank(), fetched.refunded, fetched.captured)
+                    < (recorded.status.rank(), recorded.refunded, recorded.captured)
+            }
+        };
+        if is_older { Self::Older } else { Self::Newer }
     }
 }
 
+/// All that is known now. A payment does not go back, whatever the provider says next.
+fn merge(recorded: Option<&Recorded>, fetched: &Fetched, news: News) -> Recorded {
+    let Some(recorded) = recorded else {
+        return Recorded {
+            status: fetched.status.clone(),
+            refunded: fetched.refunded,
+            captured: fetched.captured,
+            updated_at: fetched.updated_at,
+            standing: Standing::Open,
+            done: BTreeSet::new(),
+        };
+    };
+    let (before, now) = (recorded.status.rank(), fetched.status.rank());
+    let is_further = before < now || (before == now && news == News::Newer);
+    let status = if is_further { &fetched.status } else { &recorded.status };
+    Recorded {
+        status: status.clone(),
+        refunded: fetched.refunded.max(recorded.refunded),
+        captured: fetched.captured.max(recorded.captured),
+        updated_at: fetched.updated_at.max(recorded.updated_at),
+        standing: recorded.standing,
+        done: recorded.done.clone(),
+    }
+}
+
+/// Whether the provider says less of money now than it did before.
+fn went_back(recorded: &Recorded, fetched: &Fetched) -> Option<Doubt> {
+    let is_later = recorded.updated_at.is_some() && recorded.updated_at < fetched.updated_at;
+    let is_unknown = matches!(fetched.status, PaymentStatus::Other(_));
+    let is_less = fetched.refunded < recorded.refunded
+        || (fetched.status.rank() < recorded.status.rank() && !is_unknown);
+    let (from, to) = (recorded.status.clone(), fetched.status.clone());
+    (is_later && recorded.status.is_money() && is_less).then_some(Doubt::WentBack { from, to })
+}
+
 /// The money that the payment took, if it ever took any. A refunded payment did, even when we never
-/// saw it paid; of a voided one nobody can tell, and nothing is left of it.
+/// saw it paid, and so did a voided one that had been captured. Of any other voided one nobody can
+/// tell, and nothing is left of it.
 fn charged(fetched: &Fetched) -> Option<Halalas> {
+    let captured = fetched.captured;
     match fetched.status {
         PaymentStatus::Paid => Some(fetched.amount),
-        PaymentStatus::Refunded if fetched.captured == Halalas::ZERO => Some(fetched.amount),
-        PaymentStatus::Captured | PaymentStatus::Refunded => Some(fetched.captured),
+        PaymentStatus::Refunded if captured == Halalas::ZERO => Some(fetched.amount),
+        PaymentStatus::Captured | PaymentStatus::Refunded => Some(captured),
+        PaymentStatus::Voided => (captured > Halalas::ZERO).then_some(captured),
         PaymentStatus::Initiated
         | PaymentStatus::Authorized
         | PaymentStatus::Verified
@@ -335,26 +254,112 @@ fn charged(fetched: &Fetched) -> Option<Halalas> {
         | PaymentStatus::Abandoned
         | PaymentStatus::Expired
         | PaymentStatus::Canceled
-        | PaymentStatus::Voided
         | PaymentStatus::Other(_) => None,
     }
 }
 
 /// Why this money must not be taken for the bill's.
 fn doubt(bill: &Bill, fetched: &Fetched, charged: Halalas) -> Option<Doubt> {
-    if fetched.currency != bill.currency {
-        let (billed, charged) = (bill.currency.clone(), fetched.currency.clone());
-        return Some(Doubt::CurrencyMismatch { billed, charged });
-    }
-    if charged != bill.amount {
-        return Some(Doubt::AmountMismatch { billed: bill.amount, charged });
+    if let Some(doubt) = mismatch(bill, fetched, charged) {
+        return Some(doubt);
     }
     if bill.is_paid_by_another {
         return Some(Doubt::SecondPayment);
     }
-    bill.is_closed.then_some(Doubt::LatePayment)
+    if bill.is_closed {
+        return Some(Doubt::LatePayment);
+    }
+    let PlanChange { from, to } = bill.plan_change.clone()?;
+    Some(Doubt::PlanChange { from, to })
 }
 
-#[cfg(test)]
-#[path = "payment_tests.rs"]
-mod tests;
+/// How this money is not what was billed.
+fn mismatch(bill: &Bill, fetched: &Fetched, charged: Halalas) -> Option<Doubt> {
+    if fetched.currency != bill.currency {
+        let (billed, charged) = (bill.currency.clone(), fetched.currency.clone());
+        return Some(Doubt::CurrencyMismatch { billed, charged });
+    }
+    let coupon = fetched.coupon.clone();
+    let doubt = || Doubt::AmountMismatch { billed: bill.amount, charged, coupon };
+    (charged != bill.amount).then(doubt)
+}
+
+/// What is new about money that was decided about before: whether it fits its bill has changed. A
+/// person decides; nothing that is held is ever granted by itself.
+fn second_thought(
+    bill: &Bill,
+    record: &Recorded,
+    fetched: &Fetched,
+    charged: Halalas,
+) -> Option<Doubt> {
+    let asked = |kind: &str| {
+        let start = format!("review:{kind}:");
+        record.done.iter().any(|key| key.starts_with(&start))
+    };
+    let was_mismatch = asked(doubt::AMOUNT_MISMATCH) || asked(doubt::CURRENCY_MISMATCH);
+    let fits_now = record.standing == Standing::Held && was_mismatch;
+    mismatch(bill, fetched, charged).or_else(|| fits_now.then_some(Doubt::FitsNow))
+}
+
+/// Whether anything changed that can mean that money was given back.
+fn moved(before: &Recorded, now: &Recorded) -> bool {
+    (before.standing, &before.status, before.refunded) != (now.standing, &now.status, now.refunded)
+}
+
+/// What follows from money that was given back.
+fn give_back(bill: &Bill, record: &mut Recorded, fetched: &Fetched, wanted: &mut Vec<Effect>) {
+    let is_voided = record.status == PaymentStatus::Voided;
+    let refunded = record.refunded;
+    let has_refund = refunded > Halalas::ZERO;
+    let was_captured = record.captured > Halalas::ZERO;
+    let charged = if was_captured { record.captured } else { fetched.amount };
+    match record.standing {
+        // What was granted was charged as billed.
+        Standing::Granted if is_voided || bill.amount <= refunded => {
+            record.standing = Standing::Reversed;
+            let given_back = if is_voided { bill.amount } else { refunded };
+            wanted.extend([Effect::Reverse, Effect::NoteRefund(given_back)]);
+        }
+        Standing::Granted if has_refund => {
+            let doubt = Doubt::PartialRefund { refunded, charged: bill.amount };
+            wanted.extend([Effect::NoteRefund(refunded), Effect::Review(doubt)]);
+        }
+        Standing::Held if is_voided || (has_refund && charged <= refunded) => {
+            record.standing = Standing::Returned;
+            let refunded = if is_voided { charged } else { refunded };
+            let doubt = Doubt::HeldRefund { refunded, charged };
+            wanted.extend([Effect::Review(doubt), Effect::Return(refunded)]);
+        }
+        Standing::Held if has_refund => {
+            wanted.push(Effect::Review(Doubt::HeldRefund { refunded, charged }));
+        }
+        Standing::Open
+        | Standing::Held
+        | Standing::Returned
+        | Standing::Granted
+        | Standing::Reversed => (),
+    }
+}
+
+/// What is worth a word only while it is news.
+fn passing(recorded: Option<&Recorded>, record: &Recorded, fetched: &Fetched) -> Vec<Effect> {
+    let status = &fetched.status;
+    let mut wanted = Vec::new();
+    if let PaymentStatus::Other(name) = status {
+        wanted.push(Effect::Review(Doubt::UnknownStatus(name.clone())));
+    }
+    let is_first = recorded.is_none_or(|recorded| recorded.status != *status);
+    if *status != record.status || !is_first {
+        return wanted;
+    }
+    if status.is_lost_attempt() {
+        wanted.push(Effect::NoteAttempt(status.clone()));
+    }
+    if *status == PaymentStatus::Voided && record.standing == Standing::Open {
+        wanted.push(Effect::NoteAttempt(status.clone()));
+        if !recorded.is_some_and(|recorded| recorded.status.is_hold()) {
+            wanted.push(Effect::Review(Doubt::VoidedUnseen));
+        }
+    }
+    wanted
+}

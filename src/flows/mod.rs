@@ -15,4 +15,5 @@ pub mod start_checkout;
 pub mod track_visit;
 
 mod adopt_invoice;
+mod questions;
 mod settle_payment;

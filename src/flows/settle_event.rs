@@ -20,7 +20,8 @@ use crate::domain::funnel::Analytics;
 use crate::faults;
 use crate::flows::adopt_invoice::{AdoptError, Adoption};
 use crate::flows::company::Company;
-use crate::flows::settle_payment::{Context, Prompt, Questions, settle_payment};
+use crate::flows::questions::Questions;
+use crate::flows::settle_payment::{Context, Prompt, settle_payment};
 use crate::tasks::guarded;
 use crate::wake::Wake;
 

@@ -1,5 +1,7 @@
 //! Settle a payment as the provider shows it now: inside one transaction, with every effect once.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::json;
@@ -10,14 +12,17 @@ use crate::clients::moyasar::Payment;
 use crate::db;
 use crate::db::audit_log::NewAudit;
 use crate::db::checkouts::Checkout;
+use crate::db::payments::Others;
 use crate::db::reviews::NewReview;
+use crate::db::subscriptions::Held;
 use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::Halalas;
 use crate::domain::payment::{
     Bill, Effect, Fetched, PaymentStatus, Recorded, Settlement, Standing, settle,
 };
-use crate::domain::subscription::{PlanChange, Subscription};
+use crate::domain::subscription::Subscription;
+use crate::flows::questions::Questions;
 
 /// What prompted the settling, and when.
 #[derive(Clone, Copy, Debug)]
@@ -44,34 +49,6 @@ pub(super) struct Settled {
     /// What became of it, in a word.
     pub outcome: &'static str,
     pub questions: Questions,
-}
-
-/// Questions to a person, asked in a transaction, announced once it is committed.
-#[must_use]
-#[derive(Debug, Default)]
-pub(super) struct Questions(Vec<(&'static str, Option<String>, String)>);
-
-impl Questions {
-    /// Writes a question, if it is new.
-    pub async fn ask(
-        &mut self,
-        tx: &mut PgTransaction<'_>,
-        review: &NewReview<'_>,
-    ) -> sqlx::Result<()> {
-        if db::reviews::insert(&mut **tx, review).await? {
-            let payment = review.payment_id.map(str::to_owned);
-            self.0.push((review.kind, payment, review.difference.to_owned()));
-        }
-        Ok(())
-    }
-
-    /// Tells whoever is on duty.
-    pub fn announce(self) {
-        for (kind, payment, difference) in self.0 {
-            let payment = payment.unwrap_or_default();
-            tracing::error!(payment.id = payment, kind, "A payment needs a person: {difference}");
-        }
-    }
 }
 
 /// Applies `payment` to its checkout, and tells what became of it.
@@ -125,34 +102,19 @@ impl Settling<'_, '_> {
     async fn apply(&mut self, checkout: &Checkout) -> sqlx::Result<&'static str> {
         let id = &self.payment.id;
         let recorded = db::payments::lock(self.tx, id).await?;
-        let is_over = matches!(
-            checkout.status,
-            CheckoutStatus::Expired | CheckoutStatus::Canceled | CheckoutStatus::Failed
-        );
-        let bill = Bill {
-            amount: checkout.amount,
-            currency: checkout.currency.clone(),
-            is_paid_by_another: db::payments::is_paid_by_another(self.tx, checkout.id, id).await?,
-            // Whoever begins to pay after the time is over pays for what may no longer be sold so.
-            is_closed: is_over || self.paid_at() > checkout.expires_at,
-        };
-        let Settlement { mut record, effects } = settle(&bill, recorded.as_ref(), self.fetched);
-        if effects.contains(&Effect::Grant)
-            && let Err(change) = self.check_plan(checkout).await?
-        {
-            record.standing = Standing::Held;
-            self.store(Some(checkout), &record).await?;
-            let PlanChange { from, to } = change;
-            let difference = format!("a subscription to `{from}` runs, `{to}` was paid for");
-            self.review("plan_change", Some(checkout), &difference).await?;
-            self.set_status(checkout, CheckoutStatus::Review).await?;
-            self.audit(recorded.as_ref(), &record).await?;
-            return Ok("review");
-        }
+        let others = db::payments::get_others(self.tx, checkout.id, id).await?;
+        let held = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
+        let bill = self.bill(checkout, others, held.as_ref());
+        let Settlement { record, effects } = settle(&bill, recorded.as_ref(), self.fetched);
         self.store(Some(checkout), &record).await?;
         let mut outcome = "recorded";
         for effect in &effects {
-            outcome = self.bring_about(checkout, effect, record.standing).await?.unwrap_or(outcome);
+            let (id, now) = (&self.payment.id, self.context.now);
+            // Nobody else can have claimed it: the payment is locked. The key is the last guard.
+            if db::payments::claim_effect(&mut **self.tx, id, &effect.key(), now).await? {
+                let happened = self.bring_about(checkout, effect, &record, others).await?;
+                outcome = happened.unwrap_or(outcome);
+            }
         }
         if recorded.as_ref() != Some(&record) {
             self.audit(recorded.as_ref(), &record).await?;
@@ -160,24 +122,32 @@ impl Settling<'_, '_> {
         Ok(outcome)
     }
 
-    /// Makes one effect happen, once; the key in `payment_effects` decides.
+    fn bill(&self, checkout: &Checkout, others: Others, held: Option<&Held>) -> Bill {
+        let is_over = matches!(
+            checkout.status,
+            CheckoutStatus::Expired | CheckoutStatus::Canceled | CheckoutStatus::Failed
+        );
+        let current = held.map(|held| &held.subscription);
+        let granted = Subscription::granted(current, &checkout.plan_id, self.paid_at());
+        Bill {
+            amount: checkout.amount,
+            currency: checkout.currency.clone(),
+            is_paid_by_another: others.has_paid,
+            // Whoever begins to pay after the time is over pays for what may no longer be sold so.
+            is_closed: is_over || self.paid_at() > checkout.expires_at,
+            plan_change: granted.err(),
+        }
+    }
+
+    /// Makes one effect happen.
     async fn bring_about(
         &mut self,
         checkout: &Checkout,
         effect: &Effect,
-        standing: Standing,
+        record: &Recorded,
+        others: Others,
     ) -> sqlx::Result<Option<&'static str>> {
-        let (id, now) = (&self.payment.id, self.context.now);
-        let key = match effect {
-            Effect::Grant => "granted".to_owned(),
-            Effect::Reverse => "reversed".to_owned(),
-            Effect::NoteRefund(total) => format!("refunded:{}", total.0),
-            Effect::NoteAttempt => format!("attempt:{}", self.fetched.status.name()),
-            Effect::Review(doubt) => format!("review:{}:{doubt}", doubt.kind()),
-        };
-        if !db::payments::claim_effect(&mut **self.tx, id, &key, now).await? {
-            return Ok(None);
-        }
+        let now = self.context.now;
         match effect {
             Effect::Grant => {
                 self.grant(checkout).await?;
@@ -187,19 +157,25 @@ impl Settling<'_, '_> {
                 self.reverse(checkout).await?;
                 Ok(Some("reversed"))
             }
+            Effect::Return(total) => {
+                // The buyer has the money back, unless another payment still needs a person.
+                if !others.has_paid && !others.is_held {
+                    self.set_status(checkout, CheckoutStatus::Refunded).await?;
+                    db::checkouts::set_refunded(self.tx, checkout.id, *total, now).await?;
+                }
+                Ok(Some("returned"))
+            }
             Effect::NoteRefund(total) => {
                 db::checkouts::set_refunded(self.tx, checkout.id, *total, now).await?;
                 Ok(None)
             }
-            Effect::NoteAttempt => {
-                self.note_attempt(checkout).await?;
+            Effect::NoteAttempt(status) => {
+                self.note_attempt(checkout, status).await?;
                 Ok(Some("attempt_ended"))
             }
             Effect::Review(doubt) => {
                 self.review(doubt.kind(), Some(checkout), &doubt.to_string()).await?;
-                let is_fulfilled = checkout.status == CheckoutStatus::Paid
-                    || checkout.status == CheckoutStatus::Refunded;
-                if standing == Standing::Held && !is_fulfilled {
+                if record.standing == Standing::Held && !others.has_paid {
                     self.set_status(checkout, CheckoutStatus::Review).await?;
                 }
                 Ok(Some("review"))
@@ -211,21 +187,13 @@ impl Settling<'_, '_> {
         let (now, paid_at) = (self.context.now, self.paid_at());
         let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
         let current = current.map(|held| held.subscription);
-        // `check_plan` looked under the same lock: there is no other plan.
+        // The bill was made under the same lock: no other plan runs.
         if let Ok(next) = Subscription::granted(current.as_ref(), &checkout.plan_id, paid_at) {
             let (subscriber, id) = (&checkout.subscriber, &self.payment.id);
             db::subscriptions::upsert(self.tx, subscriber, &next, id, now).await?;
         }
         db::checkouts::set_paid(self.tx, checkout.id, paid_at, now).await?;
         self.tell(checkout, FunnelEvent::PaymentSucceeded).await
-    }
-
-    /// Whether a running subscription is of the plan that was paid for.
-    async fn check_plan(&mut self, checkout: &Checkout) -> sqlx::Result<Result<(), PlanChange>> {
-        let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
-        let current = current.map(|held| held.subscription);
-        let granted = Subscription::granted(current.as_ref(), &checkout.plan_id, self.paid_at());
-        Ok(granted.map(|_| ()))
     }
 
     /// Ends the subscription, unless another payment has granted it since: then a person decides what
@@ -250,10 +218,14 @@ impl Settling<'_, '_> {
         self.set_status(checkout, CheckoutStatus::Refunded).await
     }
 
-    async fn note_attempt(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
-        let (status, message) = (&self.fetched.status, self.fetched.message.as_deref());
-        let now = self.context.now;
-        db::checkouts::set_last_attempt(self.tx, checkout.id, status, message, now).await?;
+    async fn note_attempt(
+        &mut self,
+        checkout: &Checkout,
+        status: &PaymentStatus,
+    ) -> sqlx::Result<()> {
+        let (message, began_at) = (self.fetched.message.as_deref(), self.paid_at());
+        let (id, now) = (checkout.id, self.context.now);
+        db::checkouts::set_last_attempt(self.tx, id, status, message, began_at, now).await?;
         if *status == PaymentStatus::Failed {
             self.tell(checkout, FunnelEvent::PaymentFailed).await?;
         }
@@ -271,6 +243,7 @@ impl Settling<'_, '_> {
             updated_at: self.fetched.updated_at,
             // Nothing is decided about it: should its checkout turn up, it is settled like any other.
             standing: Standing::Open,
+            done: BTreeSet::new(),
         };
         self.store(None, &record).await?;
         let difference = match &self.payment.invoice_id {
@@ -412,7 +385,15 @@ fn facts(payment: &Payment) -> Fetched {
         captured: halalas(payment.captured),
         updated_at: payment.updated_at,
         message: payment.message().map(text),
+        coupon: coupon(&payment.metadata).map(|coupon| text(&coupon)),
     }
+}
+
+/// The coupon that the provider took something off for: it says so in metadata of its own.
+fn coupon(metadata: &serde_json::Value) -> Option<String> {
+    let coupon = metadata.get("#coupon_code").or_else(|| metadata.get("#coupon_id"))?;
+    let name = coupon.as_str().map_or_else(|| coupon.to_string(), str::to_owned);
+    Some(name.chars().take(64).collect())
 }
 
 /// The part of an event's body that is compared with the provider's own answer.

@@ -210,3 +210,123 @@ async fn a_tenant_named_like_an_address_is_not_its_owner(db: PgPool) {
     shop.settle().await;
     assert_eq!(shop.count("subscriptions where status = 'active'").await, 2);
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn money_that_is_held_and_given_back_leaves_the_checkout_refunded(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.sandbox.fault(Fault::payment(Twist::Charge { amount: Some(500), currency: None }).once());
+    let payment = shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    assert_eq!(shop.look(&bought).await["status"], "review");
+    shop.advance(Duration::from_secs(60));
+    shop.sandbox.refund(&payment.id, Some(200)).unwrap();
+    shop.settle().await;
+    let shown = shop.look(&bought).await;
+    assert_eq!((&shown["status"], &shown["refunded_halalas"]), (&json!("review"), &Value::Null));
+    shop.advance(Duration::from_secs(60));
+    shop.sandbox.refund(&payment.id, Some(300)).unwrap();
+    shop.settle().await;
+    let shown = shop.look(&bought).await;
+    assert_eq!((&shown["status"], &shown["refunded_halalas"]), (&json!("refunded"), &json!(500)));
+    let heard = |part| format!("of money that is held {part} of 5 SAR were given back");
+    assert_eq!(
+        shop.reviews().await,
+        [
+            ("amount_mismatch".into(), "billed 990 SAR, charged 5 SAR".into()),
+            ("held_refund".into(), heard(2)),
+            ("held_refund".into(), heard(5)),
+        ]
+    );
+    assert_eq!(shop.count("subscriptions").await, 0);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_second_payment_of_one_invoice_is_held_and_its_refund_leaves_the_first(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    shop.sandbox.fault(Fault::payment(Twist::Late).once());
+    let second = shop.pay(&bought, cards::VISA_APPROVED).await;
+    shop.settle().await;
+    assert_eq!(shop.reviews().await[0].0, "second_payment");
+    shop.advance(Duration::from_secs(60));
+    shop.sandbox.refund(&second.id, None).unwrap();
+    shop.settle().await;
+    let shown = shop.look(&bought).await;
+    assert_eq!((&shown["status"], &shown["refunded_halalas"]), (&json!("paid"), &Value::Null));
+    assert_eq!(shown["subscription"]["current_period_end"], "2026-02-02T03:04:05Z");
+    assert_eq!(shop.count("payments where standing = 'returned'").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_plan_change_that_is_refunded_at_once_is_heard_of(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.settle().await;
+    let growth = shop.app.post(CHECKOUT, order_with(&json!({ "plan_id": "growth" }))).await.json();
+    let invoice = growth["invoice_id"].as_str().unwrap();
+    let payment = shop.sandbox.pay(invoice, cards::MADA_APPROVED).await.unwrap();
+    shop.sandbox.refund(&payment.id, None).unwrap();
+    shop.settle().await;
+    let path = format!("{CHECKOUT}/{}", growth["checkout_id"].as_str().unwrap());
+    assert_eq!(shop.app.get(&path).await.json()["status"], "refunded");
+    let kinds: Vec<_> = shop.reviews().await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["held_refund", "plan_change"]);
+    assert_eq!(shop.look(&bought).await["subscription"]["status"], "active");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_payment_that_is_first_seen_voided_is_for_a_person_and_the_checkout_stays_open(
+    db: PgPool,
+) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    let payment = shop.pay(&bought, cards::MADA_APPROVED).await;
+    drop(shop.sandbox.take_held_webhooks());
+    shop.sandbox.void(&payment.id).unwrap();
+    shop.settle().await;
+    let shown = shop.look(&bought).await;
+    assert_eq!(
+        (&shown["status"], &shown["last_attempt"]["status"]),
+        (&json!("pending"), &json!("voided"))
+    );
+    assert_eq!(shop.reviews().await[0].0, "voided_unseen");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn the_attempt_that_is_shown_is_the_newest_whenever_it_was_heard_of(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_INSUFFICIENT_FUNDS).await;
+    let older = shop.sandbox.take_held_webhooks();
+    shop.advance(Duration::from_secs(60));
+    shop.pay(&bought, cards::MADA_EXPIRED).await;
+    shop.settle().await;
+    let newest = shop.look(&bought).await["last_attempt"].clone();
+    for envelope in older {
+        shop.deliver(&envelope).await;
+    }
+    shop.settle().await;
+    assert_eq!(shop.look(&bought).await["last_attempt"], newest);
+    assert_eq!(shop.count("payment_effects where effect = 'attempt:failed'").await, 2);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_unknown_status_is_asked_about_once(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    let payment = shop.pay(&bought, cards::MADA_APPROVED).await;
+    for second in 1..=2 {
+        shop.advance(Duration::from_secs(second));
+        shop.sandbox.set_payment_status(&payment.id, "on_hold").unwrap();
+        let event = crate::webhooks::event(&json!({ "id": second, "data": { "id": payment.id } }));
+        shop.deliver(&event).await;
+        shop.app.app.run_jobs_until_idle().await.unwrap();
+    }
+    let kinds: Vec<_> = shop.reviews().await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["unknown_status"]);
+    assert_eq!(shop.look(&bought).await["status"], "pending");
+}

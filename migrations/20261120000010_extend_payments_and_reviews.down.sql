@@ -1,0 +1,3 @@
+drop index subscriptions_running;
+drop index reviews_by_state;
+alter table checkouts drop column last_attempt_at;
