@@ -11,13 +11,11 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use utoipa::openapi::OpenApi;
-use uuid::Uuid;
 
 use crate::access::Access;
 use crate::clients::breakers::Breakers;
 use crate::clients::health::Service;
-use crate::clients::moyasar::secrets::WebhookSecrets;
-use crate::clients::moyasar::{self, Mode, Moyasar};
+use crate::clients::moyasar::{self, Moyasar};
 use crate::clients::posthog::{self, Posthog};
 use crate::clients::sentry::{Reporter, Sentry};
 use crate::clock::Clock;
@@ -28,7 +26,6 @@ use crate::domain::health::{Finding, Need};
 use crate::domain::plan::{CATALOGUE, Catalogue};
 use crate::flows::check_health::{HealthChecks, Settled};
 use crate::flows::check_sentry::CheckSentry;
-use crate::flows::company::Company;
 use crate::flows::deliver_events::DeliverEvents;
 use crate::flows::heal_checkout::{HealCheckout, Looks, PLACES};
 use crate::flows::health_board::HealthBoard;
@@ -40,15 +37,22 @@ use crate::http::server::{self, Limits};
 use crate::http::{self, PriceList};
 use crate::jobs::Step;
 use crate::jobs::check_health::CheckHealthJob;
+use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
+use crate::jobs::hand_over::HandOverJob;
+use crate::jobs::replay_letters::ReplayLettersJob;
 use crate::jobs::send_reports::SendReportsJob;
 use crate::jobs::settle_events::SettleEventsJob;
 use crate::jobs::upkeep::UpkeepJob;
 use crate::jobs::watch_backlog::WatchBacklogJob;
-use crate::queue::Redis;
+use crate::queue::{Letters, Redis};
 use crate::tasks::Tasks;
 use crate::telemetry::{BUILD, Metrics, Telemetry};
 use crate::wake::Wake;
+
+mod inbox;
+
+use self::inbox::{Parts, Surroundings};
 
 /// The parts a handler may ask for. Each is cheap to clone.
 #[derive(Clone, FromRef)]
@@ -67,7 +71,7 @@ pub(crate) struct AppState {
     pub start_checkout: StartCheckout,
     pub show_checkout: ShowCheckout,
     pub heal_checkout: HealCheckout,
-    pub inbox: Inbox,
+    pub inbox: Arc<Inbox>,
     pub check_sentry: CheckSentry,
     pub health: HealthBoard,
     pub metrics: Metrics,
@@ -80,6 +84,8 @@ pub struct Overrides {
     pub clock: Clock,
     /// Run no job and refuse every outbound call.
     pub is_passive: bool,
+    /// What the keys in Redis begin with, so that tests share one.
+    pub redis_prefix: Option<String>,
 }
 
 /// The service, wired but not yet started.
@@ -88,6 +94,10 @@ pub struct App {
     state: AppState,
     requests: Tasks,
     limits: Limits,
+    commit_events: CommitEventsJob,
+    hand_over: HandOverJob,
+    /// None in mode `sync`.
+    replay_letters: Option<ReplayLettersJob>,
     /// None without a key at the payment provider: there is nothing to settle.
     settle_events: Option<SettleEventsJob>,
     /// None where analytics is switched off: there is nothing to send.
@@ -119,10 +129,9 @@ impl App {
         tasks: Tasks,
         overrides: Overrides,
     ) -> anyhow::Result<Self> {
-        let Overrides { clock, is_passive, .. } = overrides;
+        let Overrides { clock, is_passive, redis_prefix } = overrides;
         let requests = tasks.child();
-        let (wake, lease) = (Wake::default(), TimeDelta::seconds(config.jobs.lease_secs.into()));
-        let tick = Duration::from_millis(config.jobs.tick_ms);
+        let wake = Wake::default();
         let catalogue = Arc::new(Catalogue::parse(CATALOGUE).context("config/plans.toml")?);
 
         let mut breakers = Breakers::new(clock.clone(), is_passive);
@@ -166,38 +175,20 @@ impl App {
             tasks: tasks.clone(),
             clock: clock.clone(),
         };
-        let inbox = Inbox {
+        let redis = Redis::new(&config.redis.url).context("REDIS_URL")?;
+        let parts = inbox::wire(Surroundings {
+            config,
             db: db.clone(),
-            secrets: WebhookSecrets::new(&config.moyasar),
-            mode: moyasar.as_ref().map_or(Mode::Test, Moyasar::mode),
+            redis: redis.clone(),
+            redis_prefix,
+            moyasar,
+            analytics,
             clock: clock.clone(),
             wake: wake.clone(),
-        };
-        let settle_events = moyasar.map(|moyasar| SettleEventsJob {
-            flow: SettleEvents {
-                db: db.clone(),
-                moyasar,
-                analytics,
-                lease,
-                process: Uuid::new_v4(),
-                company: Company::default(),
-                clock: clock.clone(),
-                wake: wake.clone(),
-            },
-            concurrency: config.jobs.event_concurrency,
-            tick,
-        });
-        let deliver_events = posthog.map(|posthog| DeliverEventsJob {
-            flow: DeliverEvents {
-                db: db.clone(),
-                posthog,
-                batch_size: config.posthog.batch_size.into(),
-                lease,
-                clock: clock.clone(),
-            },
-            bell: Arc::clone(&wake.outbox),
-            tick,
-        });
+            tasks: tasks.clone(),
+        })?;
+        let (settle_events, deliver_events) =
+            workers(config, parts.settle, posthog, &db, &wake, &clock);
         let state = AppState {
             db,
             http: Arc::new(http_settings(config, &clock)?),
@@ -213,14 +204,26 @@ impl App {
             start_checkout,
             show_checkout,
             heal_checkout,
-            inbox,
+            inbox: parts.inbox,
             check_sentry,
             health,
             metrics: Metrics::install()?,
         };
         let limits = limits(config);
-        let watch = watch(config, &state, clients)?;
-        Ok(Self { state, requests, limits, settle_events, deliver_events, watch, is_passive })
+        let watch = watch(config, &state, (redis, parts.letters), clients);
+        let Parts { commit_events, hand_over, replay_letters, .. } = parts;
+        Ok(Self {
+            state,
+            requests,
+            limits,
+            commit_events,
+            hand_over,
+            replay_letters,
+            settle_events,
+            deliver_events,
+            watch,
+            is_passive,
+        })
     }
 
     /// The HTTP side.
@@ -228,8 +231,15 @@ impl App {
         http::router(self.state.clone())
     }
 
+    /// Starts what requests wait for. Whoever asks the router without [`Self::serve`] calls this.
+    pub fn start_inbox(&self) {
+        let job = self.commit_events.clone();
+        self.state.tasks.start("commit_events", |stop| job.run(stop));
+    }
+
     /// Answers who connects to `listener`, until [`Self::requests`] are told to stop.
     pub fn serve(&self, listener: TcpListener) {
+        self.start_inbox();
         let room = server::room_for_connections(self.limits.max_connections);
         let limits = Limits { max_connections: room, ..self.limits };
         let (service, tasks) = (self.router(), self.requests.clone());
@@ -263,6 +273,11 @@ impl App {
         tasks.start("watch_backlog", |stop| backlog.run(stop));
         if self.is_passive {
             return;
+        }
+        let hand_over = self.hand_over.clone();
+        tasks.start("hand_over", |stop| hand_over.run(stop));
+        if let Some(job) = self.replay_letters.clone() {
+            tasks.start("replay_letters", |stop| job.run(stop));
         }
         if let Some(job) = self.settle_events.clone() {
             tasks.start("settle_events", |stop| job.run(stop));
@@ -301,7 +316,10 @@ impl App {
     /// Runs steps of every background loop until none of them finds any work.
     pub async fn run_jobs_until_idle(&self) -> anyhow::Result<()> {
         loop {
-            let mut step = Step::Idle;
+            let mut step = self.hand_over.step().await?;
+            if let Some(job) = &self.replay_letters {
+                step = step.or(job.step().await?);
+            }
             if let Some(job) = &self.settle_events {
                 step = step.or(job.step().await?);
             }
@@ -364,11 +382,45 @@ fn reporter(config: &Config, clock: Clock, is_passive: bool) -> Reporter {
     Reporter { release, environment: config.app.env.name(), clock, is_passive }
 }
 
+/// Who does what requests leave behind. In mode `sync` they rest: events are settled in their requests,
+/// and what is owed to analytics waits.
+fn workers(
+    config: &Config,
+    settle: Option<SettleEvents>,
+    posthog: Option<Posthog>,
+    db: &PgPool,
+    wake: &Wake,
+    clock: &Clock,
+) -> (Option<SettleEventsJob>, Option<DeliverEventsJob>) {
+    if !config.flags.new_queue_enabled {
+        return (None, None);
+    }
+    let tick = Duration::from_millis(config.jobs.tick_ms);
+    let settle_events = settle.map(|flow| SettleEventsJob {
+        flow,
+        concurrency: config.jobs.event_concurrency,
+        tick,
+    });
+    let deliver_events = posthog.map(|posthog| DeliverEventsJob {
+        flow: DeliverEvents {
+            db: db.clone(),
+            posthog,
+            batch_size: config.posthog.batch_size.into(),
+            lease: TimeDelta::seconds(config.jobs.lease_secs.into()),
+            clock: clock.clone(),
+        },
+        bell: Arc::clone(&wake.outbox),
+        tick,
+    });
+    (settle_events, deliver_events)
+}
+
 fn watch(
     config: &Config,
     state: &AppState,
+    (redis, letters): (Redis, Letters),
     (moyasar, posthog): (Option<Moyasar>, Option<Posthog>),
-) -> anyhow::Result<Watch> {
+) -> Watch {
     let AppState { db, clock, health, breakers, metrics, check_sentry, .. } = state.clone();
     let idle_after = Duration::from_secs(config.health.idle_probe_secs);
     let service = |name| {
@@ -376,7 +428,8 @@ fn watch(
         Some(Arc::new(Service::new(Arc::clone(breaker), clock.clone(), idle_after)))
     };
     let checks = HealthChecks {
-        redis: Redis::new(&config.redis.url).context("REDIS_URL")?,
+        redis,
+        letters,
         moyasar: moyasar.zip(service(moyasar::CLIENT)),
         posthog: posthog.zip(service(posthog::CLIENT)),
         settled: settled(config),
@@ -387,12 +440,12 @@ fn watch(
     };
     let interval = Duration::from_secs(config.health.interval_secs);
     let started = clock.monotonic();
-    Ok(Watch {
+    Watch {
         check_health: CheckHealthJob { checks, interval },
         backlog: WatchBacklogJob { db: db.clone(), clock: clock.clone() },
         upkeep: UpkeepJob { metrics, db, clock, started },
         send_reports: SendReportsJob { sentry: check_sentry.sentry },
-    })
+    }
 }
 
 /// What health makes of the settings alone.

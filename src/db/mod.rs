@@ -9,6 +9,7 @@ use sqlx::error::DatabaseError;
 
 pub mod audit_log;
 pub mod checkouts;
+pub mod dead_letters;
 pub mod demo_requests;
 pub mod health;
 pub mod invoices;
@@ -40,6 +41,13 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
         return matches!(code.get(..2), Some("08" | "40" | "53" | "57" | "58")) || code == "55P03";
     }
     matches!(error, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
+}
+
+/// Whether somebody else's transaction was in the way; Postgres itself is well.
+pub fn is_contention(error: &sqlx::Error) -> bool {
+    // Lost elections over locks, and our own limit on waiting for one.
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("40") || code == "55P03")
 }
 
 /// Whether Postgres is there but does not let us in.

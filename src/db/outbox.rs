@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::funnel::{Analytics, Occurrence};
 
-/// Writes what happened, in the transaction that made it happen. Where analytics is switched off the
+/// Writes what happened, in the transaction that made it happen, once per `uuid`. Where analytics is switched off the
 /// row is kept as `skipped` and never sent.
 pub async fn insert(
     db: &mut PgConnection,
@@ -20,7 +20,8 @@ pub async fn insert(
         "insert into outbox (uuid, name, distinct_id, happened_at, properties, status, next_attempt_at,
              request_id, settled_at)
          values ($1, $2, $3, $4, $5, case when $6 then 'pending' else 'skipped' end, $4, $7,
-             case when not $6 then $4::timestamptz end)",
+             case when not $6 then $4::timestamptz end)
+         on conflict on constraint outbox_uuid_once do nothing",
         occurrence.uuid,
         occurrence.event.name(),
         occurrence.distinct_id,

@@ -10,6 +10,9 @@ use sqlx::{Connection, PgPool};
 /// How long a request waits for a connection; a webhook must be answered within two of these.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Begins a transaction that waits for nobody's lock for long, because somebody waits for it.
+pub const BEGIN_IMPATIENT: &str = "begin; set local lock_timeout = '250ms'";
+
 /// How long a connection may take to show that it lives.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 

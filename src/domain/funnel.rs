@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// What can happen to a visitor on the way to becoming a customer, and to us on theirs.
@@ -110,6 +111,22 @@ impl Occurrence {
         Self { uuid: Uuid::now_v7(), event, distinct_id, at, properties: Map::new() }
     }
 
+    /// Something that can happen to `subject` once only: however often it is written, it is the same
+    /// occurrence.
+    pub fn once(
+        event: FunnelEvent,
+        distinct_id: impl Into<String>,
+        subject: &str,
+        at: DateTime<Utc>,
+    ) -> Self {
+        let digest =
+            Sha256::new().chain_update(event.name()).chain_update([0]).chain_update(subject);
+        let [first_half @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32] =
+            digest.finalize().into();
+        let uuid = uuid::Builder::from_custom_bytes(first_half).into_uuid();
+        Self { uuid, ..Self::new(event, distinct_id, at) }
+    }
+
     /// The same with one more detail.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -139,6 +156,18 @@ mod tests {
             ALL.map(FunnelEvent::name).into_iter().filter_map(FunnelEvent::from_visitor).collect();
         assert_eq!(reportable, [FunnelEvent::LandingView, FunnelEvent::DemoRequest]);
         assert_eq!(FunnelEvent::from_visitor("nothing"), None);
+    }
+
+    #[test]
+    fn what_happens_once_is_the_same_whenever_it_is_written() {
+        let at = "2026-11-20T10:00:00Z".parse().unwrap();
+        let later = "2026-11-20T11:00:00Z".parse().unwrap();
+        let once = |event, subject, at| Occurrence::once(event, "ops", subject, at).uuid;
+        let first = once(FunnelEvent::DlqPushed, "moyasar:e1", at);
+        assert_eq!(first, once(FunnelEvent::DlqPushed, "moyasar:e1", later));
+        assert_ne!(first, once(FunnelEvent::DlqPushed, "moyasar:e2", at));
+        assert_ne!(first, once(FunnelEvent::WebhookFailed, "moyasar:e1", at));
+        assert_eq!(first.get_version_num(), 8);
     }
 
     #[test]

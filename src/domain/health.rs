@@ -184,8 +184,8 @@ pub enum Facts {
     Providers(Vec<String>),
     /// The state of the service's breaker.
     Breaker(&'static str),
-    /// The dead-letter queues, which are not built yet: nobody knows their depth.
-    Queues,
+    /// The dead-letter queues: how many letters are to be settled, and how old the oldest is.
+    Queues { depth: u64, oldest_age: Option<Duration> },
     /// The migrations that the database lacks.
     MissingMigrations(Vec<i64>),
 }
@@ -224,11 +224,29 @@ impl Finding {
         Self { facts: Facts::Providers(providers.to_vec()), ..finding }
     }
 
+    /// The dead-letter queues: letters that only a person can help, or that wait for long, need a look.
+    pub fn of_letters(depth: u64, dead: u64, oldest_age: Option<Duration>, took: Duration) -> Self {
+        let reason = if dead > 0 {
+            Some("dead_letters")
+        } else if oldest_age.is_some_and(|age| age > LONG_WAIT) {
+            Some("long_wait")
+        } else {
+            None
+        };
+        let status = if reason.is_some() { Status::Degraded } else { Status::Ok };
+        let text = reason.map(|_| format!("{depth} letters to settle, {dead} dead"));
+        let facts = Facts::Queues { depth, oldest_age };
+        Self { status, reason, text, facts, ..Self::ok(took) }
+    }
+
     /// A status and nothing else.
     pub fn bare(status: Status) -> Self {
         Self { status, error: None, reason: None, text: None, took: None, facts: Facts::None }
     }
 }
+
+/// A letter this old should have been settled by now: a failed event is tried again after ten minutes.
+const LONG_WAIT: Duration = Duration::from_mins(15);
 
 /// A finding and when it was made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -357,6 +375,23 @@ mod tests {
         assert_eq!(failed.text.as_deref(), Some("no"));
         assert_eq!(Finding::disabled().status, Status::Disabled);
         assert_eq!(Finding::bare(Status::Degraded).status, Status::Degraded);
+    }
+
+    #[test]
+    fn letters_need_a_look_when_they_are_dead_or_wait_for_long() {
+        let (took, minute) = (Duration::from_millis(3), Duration::from_mins(1));
+        let of = |depth, dead, age: Option<u32>| {
+            Finding::of_letters(depth, dead, age.map(|minutes| minute * minutes), took)
+        };
+        let none = of(0, 0, None);
+        assert_eq!((none.status, none.reason, none.took), (Status::Ok, None, Some(took)));
+        assert_eq!(none.facts, Facts::Queues { depth: 0, oldest_age: None });
+        assert_eq!((of(3, 0, Some(15)).status, of(3, 0, Some(15)).text), (Status::Ok, None));
+        let old = of(3, 0, Some(16));
+        assert_eq!((old.status, old.reason), (Status::Degraded, Some("long_wait")));
+        let dead = of(0, 1, None);
+        assert_eq!((dead.status, dead.reason), (Status::Degraded, Some("dead_letters")));
+        assert_eq!(dead.text.as_deref(), Some("0 letters to settle, 1 dead"));
     }
 
     #[test]

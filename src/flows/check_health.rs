@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::gauge;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
@@ -15,7 +16,7 @@ use crate::db;
 use crate::domain::health::{Check, ErrorClass, Facts, Finding, Status};
 use crate::flows::health_board::HealthBoard;
 use crate::migrations;
-use crate::queue::{Durability, Redis, is_denied};
+use crate::queue::{Counts, Durability, Letters, Queue, Redis, is_denied};
 
 /// How long the database is asked beside the pool, after the pool had no connection.
 const BESIDE_THE_POOL: Duration = Duration::from_millis(300);
@@ -27,6 +28,8 @@ pub struct HealthChecks {
     pub db: PgPool,
     /// The store of dead letters.
     pub redis: Redis,
+    /// The dead letters.
+    pub letters: Letters,
     /// The payment provider; without a client it is not configured.
     pub moyasar: Option<(Moyasar, Arc<Service>)>,
     /// Product analytics; without a client it is switched off or not configured.
@@ -76,8 +79,8 @@ impl HealthChecks {
                 None => self.settled.posthog.clone(),
             },
             Check::Migrations => self.migrations().await,
+            Check::Dlq => self.letters().await,
             // They come with the parts that they look after.
-            Check::Dlq => Finding { facts: Facts::Queues, ..Finding::disabled() },
             Check::Reconciliation | Check::Backup => Finding::disabled(),
         }
     }
@@ -118,6 +121,24 @@ impl HealthChecks {
         }
     }
 
+    async fn letters(&self) -> Finding {
+        let (began, now) = (self.clock.monotonic(), self.clock.now());
+        let (mut depth, mut dead, mut oldest_at) = (0, 0, None);
+        for queue in Queue::ALL {
+            let counts = match self.letters.count(queue, now).await {
+                Ok(counts) => counts,
+                Err(error) => return failed_command(&error),
+            };
+            show(queue, &counts);
+            depth += counts.depth();
+            dead += counts.dead;
+            oldest_at = [oldest_at, counts.oldest_at].into_iter().flatten().min();
+        }
+        let age = oldest_at.map(|oldest_at| (now - oldest_at).to_std().unwrap_or_default());
+        let took = self.clock.monotonic().saturating_duration_since(began);
+        Finding::of_letters(depth, dead, age, took)
+    }
+
     async fn redis(&self) -> Finding {
         let began = self.clock.monotonic();
         if let Err(error) = self.redis.ping().await {
@@ -136,6 +157,20 @@ impl HealthChecks {
             text: Some(format!("what it acknowledges may be lost: {}", words.join(", "))),
             ..Finding::ok(took)
         }
+    }
+}
+
+/// What can be counted on a gauge: it holds numbers of this size exactly.
+fn show(queue: Queue, counts: &Counts) {
+    let states = [
+        ("ready", counts.ready),
+        ("scheduled", counts.scheduled),
+        ("in_flight", counts.in_flight),
+        ("dead", counts.dead),
+    ];
+    for (state, count) in states {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        gauge!("dealix_dlq_letters", "queue" => queue.name(), "state" => state).set(count);
     }
 }
 

@@ -11,8 +11,8 @@ use crate::clock::Clock;
 use crate::db;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 
-/// Whom analytics takes the probes for.
-const OPERATIONS: &str = "ops";
+/// Whom analytics takes what concerns no visitor for: probes and our own troubles.
+pub(super) const OPERATIONS: &str = "ops";
 
 /// Sends one error report and one funnel event.
 #[derive(Clone)]

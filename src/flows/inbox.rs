@@ -1,26 +1,27 @@
 //! Take in a provider's event: durable and unique before it is answered, settled afterwards.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::clients::moyasar::Mode;
-use crate::clients::moyasar::envelope::{Envelope, InvalidJson, Live};
+use crate::clients::moyasar::envelope::{InvalidJson, Unproved};
 use crate::clients::moyasar::secrets::WebhookSecrets;
 use crate::clock::Clock;
-use crate::db;
-use crate::db::reviews::NewReview;
-use crate::db::webhook_events::NewEvent;
-use crate::domain::webhook::{Relevance, relevance};
+use crate::domain::webhook::Relevance;
 use crate::faults;
+use crate::flows::commit_events::{CommitQueue, Committed};
+use crate::flows::incoming::{Incoming, SOURCE};
+use crate::flows::settle_event::{SettleEvents, SettlingOne};
+use crate::queue::{Letter, Letters, Payload, PushError, Queue};
+use crate::tasks::Tasks;
 use crate::wake::Wake;
 
-/// How long Postgres gets to confirm an event before the provider is asked to send it again.
-const STORE_WITHIN: Duration = Duration::from_secs(1);
+pub use crate::flows::incoming::Delivery;
 
-const SOURCE: &str = "moyasar";
+/// How long settling may take in mode `sync`.
+const SETTLE_WITHIN: Duration = Duration::from_secs(8);
 
 /// What became of a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,8 @@ pub enum Received {
     Duplicate,
     /// It is durable, and moves no money of ours.
     Ignored,
+    /// Postgres did not confirm it; the dead-letter queue has it, durably.
+    Queued,
 }
 
 /// A delivery that was taken in.
@@ -51,160 +54,126 @@ pub enum InboxError {
     InvalidJson,
     #[error("the body does not carry our secret")]
     BadSignature,
-    #[error("the database did not confirm the event within a second")]
-    TimedOut,
-    #[error("the database failed")]
-    Storage(#[from] sqlx::Error),
-}
-
-/// Whose delivery it was.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivery<'a> {
-    pub request_id: &'a str,
-    pub trace_id: Option<&'a str>,
-}
-
-fn payment_id(envelope: &Envelope) -> Option<&str> {
-    envelope.data.as_ref()?.payment_id.as_deref()
+    /// The provider must send it again.
+    #[error("neither store took the event")]
+    Unstored,
 }
 
 /// Where events come in.
-#[derive(Clone)]
 pub struct Inbox {
-    pub db: PgPool,
-    pub secrets: WebhookSecrets,
+    pub(crate) secrets: WebhookSecrets,
     /// The mode of our key at the provider.
-    pub mode: Mode,
-    pub clock: Clock,
-    pub wake: Wake,
+    pub(crate) mode: Mode,
+    pub(crate) commits: CommitQueue,
+    pub(crate) letters: Letters,
+    /// After so many attempts a letter is dead.
+    pub(crate) max_retries: u32,
+    /// Who settles an event in the very request that brought it: in mode `sync` only.
+    pub(crate) settle_at_once: Option<SettleEvents>,
+    pub(crate) clock: Clock,
+    pub(crate) wake: Wake,
+    pub(crate) tasks: Tasks,
 }
 
 impl Inbox {
-    /// Takes a delivery in. Once this returned a [`Receipt`], the event is durable; an error of the
-    /// store means that the provider must send it again.
+    /// Takes a delivery in. Once this returned a [`Receipt`], the event is durable; a forged one costs
+    /// next to nothing. Who hangs up changes nothing.
     pub async fn receive(
-        &self,
+        self: &Arc<Self>,
         body: &[u8],
         delivery: Delivery<'_>,
     ) -> Result<Receipt, InboxError> {
-        let envelope = Envelope::parse(body).map_err(|InvalidJson| InboxError::InvalidJson)?;
-        if !envelope.secret_token.as_ref().is_some_and(|token| self.secrets.recognises(token)) {
+        let unproved = Unproved::parse(body).map_err(|InvalidJson| InboxError::InvalidJson)?;
+        if !unproved.secret_token().is_some_and(|token| self.secrets.recognises(&token)) {
             return Err(InboxError::BadSignature);
         }
         faults::step("webhook_recognised");
-        let stored = tokio::time::timeout(STORE_WITHIN, self.store(&envelope, delivery));
-        let received = stored.await.map_err(|_| InboxError::TimedOut)??;
+        let event = Incoming::new(unproved.open(), self.mode, delivery, self.clock.now());
+        let inbox = Arc::clone(self);
+        let taken = self.tasks.finish(async move { inbox.take_in(&event).await }).await;
+        taken.unwrap_or_else(|panic| {
+            tracing::error!(panic, "Taking an event in panicked: {panic}");
+            Err(InboxError::Unstored)
+        })
+    }
+
+    async fn take_in(&self, event: &Arc<Incoming>) -> Result<Receipt, InboxError> {
+        let received = match self.commits.commit(Arc::clone(event)).await {
+            Committed::New => self.follow_up(event).await,
+            Committed::Known(_) => Received::Duplicate,
+            Committed::Unconfirmed => {
+                self.queue(event).await.map_err(|error| {
+                    // The provider sends it again. Nobody is called for each one: health says it.
+                    tracing::warn!(%error, "An event was stored nowhere: {error}");
+                    InboxError::Unstored
+                })?;
+                Received::Queued
+            }
+        };
         faults::step("webhook_stored");
-        if received == Received::Stored {
-            self.wake.events.notify_one();
-        }
-        let event_type = envelope.event_type.clone().unwrap_or_default();
-        Ok(Receipt { received, event_id: envelope.key(), event_type })
+        let event_type = event.envelope.event_type.clone().unwrap_or_default();
+        Ok(Receipt { received, event_id: event.key.clone(), event_type })
     }
 
-    async fn store(
-        &self,
-        envelope: &Envelope,
-        delivery: Delivery<'_>,
-    ) -> Result<Received, sqlx::Error> {
+    /// What a new event brings about.
+    async fn follow_up(&self, event: &Incoming) -> Received {
+        match event.relevance {
+            Relevance::Processed => {
+                match &self.settle_at_once {
+                    Some(settle) => settle_now(settle, event.id).await,
+                    None => self.wake.events.notify_one(),
+                }
+                Received::Stored
+            }
+            Relevance::Ignored => {
+                let code =
+                    event.envelope.data.as_ref().and_then(|it| it.verification_code.as_deref());
+                if let Some(code) = code {
+                    tracing::info!(webhook.code = code, "Moyasar verifies a webhook with a code");
+                }
+                Received::Ignored
+            }
+        }
+    }
+
+    /// The second store: the whole event, under an id that makes it one letter however often it comes.
+    async fn queue(&self, event: &Incoming) -> Result<(), PushError> {
         let now = self.clock.now();
-        let is_relevant = relevance(envelope.event_type.as_deref()) == Relevance::Processed;
-        let flaw = if is_relevant { self.flaw(envelope) } else { None };
-        let key = envelope.key();
-        let event = NewEvent {
-            id: Uuid::now_v7(),
-            source: SOURCE,
-            dedupe_key: &key,
-            event_type: envelope.event_type.as_deref(),
-            payment_id: payment_id(envelope),
-            body: &envelope.redacted,
-            body_sha256: &envelope.sha256,
-            is_settled: !is_relevant || flaw.is_some(),
-            outcome: flaw.map(|(kind, _)| kind),
-            request_id: delivery.request_id,
-            trace_id: delivery.trace_id,
-            received_at: now,
+        let letter = Letter {
+            id: format!("{SOURCE}:{}", event.key),
+            source: SOURCE.to_owned(),
+            error: "Postgres did not confirm the event".to_owned(),
+            error_class: "storage".to_owned(),
+            attempt: 0,
+            max_retries: self.max_retries,
+            created_at: now,
+            last_attempt_at: None,
+            next_attempt_at: now,
+            request_id: event.request_id.clone(),
+            trace_id: event.trace_id.clone(),
+            payload: Payload::Event {
+                event_id: event.key.clone(),
+                event_type: event.envelope.event_type.clone(),
+                received_at: event.received_at,
+                // It was read as UTF-8, and what was blanked is ASCII.
+                body: String::from_utf8_lossy(&event.envelope.redacted).into_owned(),
+            },
         };
-        let is_new = match flaw {
-            None => db::webhook_events::insert(&self.db, &event).await?,
-            Some((kind, difference)) => self.store_flawed(&event, kind, difference).await?,
-        };
-        match (is_new, is_relevant) {
-            (true, true) => Ok(Received::Stored),
-            (true, false) => Ok(Received::Ignored),
-            (false, _) => {
-                self.compare_with_stored(&key, envelope, now).await?;
-                Ok(Received::Duplicate)
-            }
-        }
+        self.letters.push(Queue::Webhooks, &letter).await
     }
+}
 
-    /// Why an event that should move money cannot, and what differs.
-    fn flaw(&self, envelope: &Envelope) -> Option<(&'static str, &'static str)> {
-        match (envelope.live, self.mode) {
-            (Live::Absent, _) => (),
-            (Live::Says(live), ours) if live == ours => (),
-            (Live::Says(_), Mode::Live) => {
-                return Some(("mode_mismatch", "a test event reached a live account"));
-            }
-            (Live::Says(_), Mode::Test) => {
-                return Some(("mode_mismatch", "a live event reached a test account"));
-            }
-            (Live::Unreadable, _) => {
-                return Some(("mode_mismatch", "the event does not say which mode it is of"));
-            }
+/// Whatever comes of it, the event is stored; what is unfinished stays so.
+async fn settle_now(settle: &SettleEvents, id: Uuid) {
+    let settling = async {
+        let _beside_others = settle.company.join().await;
+        settle.settle_one(id).await
+    };
+    match tokio::time::timeout(SETTLE_WITHIN, settling).await {
+        Ok(Ok(SettlingOne::HasEnded | SettlingOne::IsInHand | SettlingOne::Tried(_))) => (),
+        Ok(Err(error)) => {
+            tracing::warn!(event.id = %id, %error, "An event was not settled at once: {error}");
         }
-        let subject = envelope.data.as_ref();
-        let names_payment = subject.is_some_and(|subject| subject.payment_id.is_some());
-        (!names_payment).then_some(("malformed_event", "the event names no payment"))
-    }
-
-    /// An event that cannot be settled is stored together with the question to a person.
-    async fn store_flawed(
-        &self,
-        event: &NewEvent<'_>,
-        kind: &'static str,
-        difference: &str,
-    ) -> sqlx::Result<bool> {
-        let mut tx = self.db.begin().await?;
-        let is_new = db::webhook_events::insert(&mut *tx, event).await?;
-        if is_new {
-            let review = NewReview {
-                kind,
-                payment_id: event.payment_id,
-                checkout_id: None,
-                event_id: Some(event.id),
-                difference,
-                opened_at: event.received_at,
-            };
-            db::reviews::insert(&mut *tx, &review).await?;
-        }
-        tx.commit().await?;
-        Ok(is_new)
-    }
-
-    /// The same id with another body is somebody's mistake or somebody's attack: a person is asked.
-    async fn compare_with_stored(
-        &self,
-        key: &str,
-        envelope: &Envelope,
-        now: DateTime<Utc>,
-    ) -> sqlx::Result<()> {
-        let stored = db::webhook_events::get(&self.db, SOURCE, key).await?;
-        if stored.body_sha256 == envelope.sha256 {
-            return Ok(());
-        }
-        let review = NewReview {
-            kind: "event_changed",
-            payment_id: payment_id(envelope),
-            checkout_id: None,
-            event_id: Some(stored.id),
-            difference: "the event came again with another body",
-            opened_at: now,
-        };
-        if db::reviews::insert(&self.db, &review).await? {
-            tracing::error!(event.id = %stored.id, "A webhook event came again with another body");
-        }
-        Ok(())
+        Err(_) => tracing::warn!(event.id = %id, "An event was not settled within its request"),
     }
 }

@@ -2,11 +2,14 @@
 
 pub mod check_health;
 pub mod check_sentry;
+pub mod commit_events;
 pub mod company;
 pub mod deliver_events;
+pub mod hand_over;
 pub mod heal_checkout;
 pub mod health_board;
 pub mod inbox;
+pub mod replay_letter;
 pub mod request_demo;
 pub mod settle_event;
 pub mod show_breakers;
@@ -15,5 +18,8 @@ pub mod start_checkout;
 pub mod track_visit;
 
 mod adopt_invoice;
+mod backoff;
+mod incoming;
 mod questions;
 mod settle_payment;
+mod store_events;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use crate::db::webhook_leases::{ClaimedEvent, Failure, Lease};
 use crate::domain::funnel::Analytics;
 use crate::faults;
 use crate::flows::adopt_invoice::{AdoptError, Adoption};
+use crate::flows::backoff::after;
 use crate::flows::company::Company;
 use crate::flows::questions::Questions;
 use crate::flows::settle_payment::{Context, Prompt, settle_payment};
@@ -213,7 +214,6 @@ impl SettleEvents {
 
     /// Settles that one event now, whether it is due or not, also when it was given up: for its replay
     /// from the queue. The caller decides by [`Self::company`] beside whom.
-    #[expect(dead_code, reason = "for the replay from the queue, and for sync mode")]
     pub async fn settle_one(&self, id: Uuid) -> sqlx::Result<SettlingOne> {
         let lease = self.new_lease();
         let Some(event) = db::webhook_leases::claim_one(&self.db, id, &lease).await? else {
@@ -398,10 +398,4 @@ impl SettleEvents {
         }
         Ok(Settling::Failed { class, error: text })
     }
-}
-
-/// `pause` later, ±20 %, so that what failed together does not come back together.
-fn after(now: DateTime<Utc>, pause: Duration) -> DateTime<Utc> {
-    let percent = fastrand::u32(80..=120);
-    now + pause * percent / 100
 }

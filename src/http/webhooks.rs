@@ -9,9 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
-use crate::db;
 use crate::flows::heal_checkout::HealCheckout;
-use crate::flows::inbox::{Delivery, Inbox, InboxError, Received};
+use crate::flows::inbox::{Delivery, Inbox, InboxError, Receipt, Received};
 use crate::http::edge::{RateLimits, RequestContext};
 use crate::http::extract::{Json, Path, RawBody};
 use crate::http::problem::{Problem, STORAGE_RETRY_AFTER};
@@ -28,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[derive(Serialize, ToSchema)]
 struct EventReceived {
     /// `ok`: new and durable. `duplicate`: it was durable already. `ignored`: durable, and moves no
-    /// money of ours.
+    /// money of ours. `dlq`: durable in the dead-letter queue, because Postgres did not confirm it.
     #[schema(examples("ok"))]
     status: &'static str,
     /// The event's id once more, where it is a duplicate.
@@ -55,7 +54,7 @@ struct EventReceived {
     ),
 )]
 async fn receive_moyasar_event(
-    State(inbox): State<Inbox>,
+    State(inbox): State<Arc<Inbox>>,
     State(limits): State<Arc<RateLimits>>,
     context: RequestContext,
     RawBody(body): RawBody,
@@ -72,6 +71,7 @@ async fn receive_moyasar_event(
         Received::Stored => ("ok", None),
         Received::Duplicate => ("duplicate", Some(receipt.event_id.clone())),
         Received::Ignored => ("ignored", None),
+        Received::Queued => ("dlq", None),
     };
     let (event_id, event_type) = (receipt.event_id, receipt.event_type);
     Ok(Json(EventReceived { status, id, event_id, event_type }))
@@ -89,7 +89,7 @@ async fn receive_moyasar_event(
     ),
 )]
 async fn receive_moyasar_event_at_old_path(
-    inbox: State<Inbox>,
+    inbox: State<Arc<Inbox>>,
     limits: State<Arc<RateLimits>>,
     context: RequestContext,
     body: RawBody,
@@ -131,28 +131,23 @@ impl From<InboxError> for Problem {
         match error {
             InboxError::InvalidJson => Self::WebhookInvalidJson,
             InboxError::BadSignature => Self::BadSignature,
-            InboxError::TimedOut => Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER },
             // Whatever the reason, the event is not durable: the provider must send it again.
-            InboxError::Storage(error) => {
-                if !db::is_outage(&error) {
-                    tracing::error!(%error, "An event could not be stored: {error}");
-                }
-                Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER }
-            }
+            InboxError::Unstored => Self::StorageUnavailable { retry_after: STORAGE_RETRY_AFTER },
         }
     }
 }
 
-fn count(received: &Result<crate::flows::inbox::Receipt, InboxError>) {
+fn count(received: &Result<Receipt, InboxError>) {
     let outcome = match received {
         Ok(receipt) => match receipt.received {
             Received::Stored => "stored",
             Received::Duplicate => "duplicate",
             Received::Ignored => "ignored",
+            Received::Queued => "dlq",
         },
         Err(InboxError::InvalidJson) => "invalid_json",
         Err(InboxError::BadSignature) => "bad_signature",
-        Err(InboxError::TimedOut | InboxError::Storage(_)) => "not_stored",
+        Err(InboxError::Unstored) => "not_stored",
     };
     metrics::counter!("dealix_webhooks_total", "source" => "moyasar", "outcome" => outcome)
         .increment(1);

@@ -1,7 +1,10 @@
 //! What we do unasked: the background loops, each a `step()` that a test can call.
 
 pub(crate) mod check_health;
+pub(crate) mod commit_events;
 pub(crate) mod deliver_events;
+pub(crate) mod hand_over;
+pub(crate) mod replay_letters;
 pub(crate) mod send_reports;
 pub(crate) mod settle_events;
 pub(crate) mod upkeep;

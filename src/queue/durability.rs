@@ -1,7 +1,8 @@
 //! Whether what Redis acknowledges survives its crash.
 
-use redis::aio::ConnectionManager;
-use redis::{ErrorKind, InfoDict, RedisError, RedisResult, ServerErrorKind};
+use redis::{ErrorKind, InfoDict, Pipeline, RedisError, RedisResult, ServerErrorKind};
+
+use super::link::Link;
 
 /// What an acknowledgement of Redis is worth.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,17 +49,26 @@ impl Flaw {
 /// How long a confirmation is waited for.
 const CONFIRM_MS: u32 = 200;
 
-pub(super) async fn ask(connection: &mut ConnectionManager) -> RedisResult<Durability> {
-    let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
-    let fsync = match appendfsync(connection).await {
+/// What [`ask`] is answered.
+pub(super) type Answers = (RedisResult<InfoDict>, RedisResult<(String, String)>);
+
+/// Adds the questions to what is asked anyway, so that the answers hold for that very moment.
+pub(super) fn ask(questions: &mut Pipeline) {
+    questions.cmd("INFO").cmd("CONFIG").arg("GET").arg("appendfsync");
+}
+
+/// What the answers mean. Where they leave it open, the last write of this link is to be confirmed.
+pub(super) async fn judge(link: &Link, (info, fsync): Answers) -> RedisResult<Durability> {
+    let info = info?;
+    let fsync = match fsync {
         Err(error) if is_refusal(&error) => None,
-        answer => Some(answer?),
+        answer => Some(answer?.1),
     };
     let mut flaws = flaws(&info, fsync.as_deref());
     if fsync.is_some() {
         return Ok(if flaws.is_empty() { Durability::Always } else { Durability::Not(flaws) });
     }
-    if !flaws.contains(&Flaw::AofOff) && !confirms(connection).await? {
+    if !flaws.contains(&Flaw::AofOff) && !confirms(link).await? {
         flaws.push(Flaw::Unconfirmed);
     }
     Ok(if flaws.is_empty() { Durability::Confirmable } else { Durability::Not(flaws) })
@@ -78,19 +88,11 @@ fn flaws(info: &InfoDict, appendfsync: Option<&str>) -> Vec<Flaw> {
     findings.into_iter().filter(|(_, is_so)| *is_so).map(|(flaw, _)| flaw).collect()
 }
 
-async fn appendfsync(connection: &mut ConnectionManager) -> RedisResult<String> {
-    let mut get = redis::cmd("CONFIG");
-    let (_, value): (String, String) =
-        get.arg("GET").arg("appendfsync").query_async(connection).await?;
-    Ok(value)
-}
-
 /// Whether the log of this very server is on disk up to our last write. Older servers do not know
 /// the question, which is an answer too.
-async fn confirms(connection: &mut ConnectionManager) -> RedisResult<bool> {
+async fn confirms(link: &Link) -> RedisResult<bool> {
     let mut wait = redis::cmd("WAITAOF");
-    let answer = wait.arg(1).arg(0).arg(CONFIRM_MS).query_async::<(u32, u32)>(connection).await;
-    match answer {
+    match link.ask::<(u32, u32)>(wait.arg(1).arg(0).arg(CONFIRM_MS)).await {
         Err(error) if is_refusal(&error) => Ok(false),
         answer => Ok(answer?.0 >= 1),
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::BUILD;
@@ -12,6 +12,9 @@ use super::BUILD;
 /// Upper bounds of what is timed, in seconds: from an answer out of memory to the longest request.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Upper bounds of how many share a commit.
+const BATCH: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
 /// Everything that is counted in this process, whoever counts it.
 #[derive(Clone)]
@@ -24,7 +27,8 @@ impl Metrics {
     pub fn install() -> anyhow::Result<Self> {
         static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
         let builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?;
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+            .set_buckets_for_metric(Matcher::Suffix("_batch_events".to_owned()), &BATCH)?;
         let handle = INSTALLED.get_or_init(|| {
             let recorder = builder.build_recorder();
             let handle = recorder.handle();
@@ -78,6 +82,12 @@ fn describe() {
     describe_gauge!("dealix_process_resident_memory_bytes", Unit::Bytes, "Memory held");
     describe_gauge!("dealix_db_connections", "Connections to Postgres, by state");
     describe_gauge!("dealix_health_status", "1 for the status that the check found last");
+    describe_gauge!("dealix_dlq_letters", "Dead letters, by queue and state");
+    describe_counter!(
+        "dealix_dlq_replays_total",
+        "Replays of dead letters, by what became of them"
+    );
+    describe_histogram!("dealix_webhook_batch_events", "Events that shared a commit");
     describe_counter!("dealix_sentry_reports_total", "Error reports, by what became of them");
 }
 

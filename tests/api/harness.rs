@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Mutex;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -16,6 +17,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
+use uuid::Uuid;
 
 use crate::openapi::Contract;
 
@@ -59,9 +61,15 @@ impl TestApp {
 
     fn build(config: &Config, db: PgPool) -> Self {
         let clock = Clock::held(NOW.parse().unwrap());
-        let overrides = Overrides { clock: clock.clone(), ..Overrides::default() };
+        let database = db.connect_options().get_database().unwrap_or_default().to_owned();
+        let overrides = Overrides {
+            clock: clock.clone(),
+            redis_prefix: Some(redis_prefix(database)),
+            ..Overrides::default()
+        };
         let tasks = Tasks::default();
         let app = App::build(config, db.clone(), tasks.clone(), overrides).unwrap();
+        app.start_inbox();
         let front = BoxCloneSyncService::new(app.router());
         Self { app, db, clock, tasks, front }
     }
@@ -152,10 +160,23 @@ fn config(variables: &[(&str, &str)]) -> Config {
     load(&sources).unwrap().config
 }
 
-/// The environment of a test: nothing of the machine's own but where its Redis is.
+/// What the keys of a test begin with: instances on one database share them, and no other run does.
+pub fn redis_prefix(database: String) -> String {
+    static PREFIXES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let mut prefixes = PREFIXES.lock().unwrap();
+    let new = || format!("test-{}", Uuid::new_v4().simple());
+    prefixes.entry(database).or_insert_with(new).clone()
+}
+
+/// Where the Redis of the test run is.
 #[expect(clippy::disallowed_methods, reason = "the test run says where its stores are")]
+pub fn redis_url() -> String {
+    std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:1".to_owned())
+}
+
+/// The environment of a test: nothing of the machine's own but where its Redis is.
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let redis = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:1".to_owned());
+    let redis = redis_url();
     let own = [
         ("APP_ENV", "test"),
         ("DATABASE_URL", "postgres://127.0.0.1:1/never-asked"),

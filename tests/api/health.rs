@@ -71,7 +71,7 @@ async fn when_all_is_well_every_probe_says_so(db: PgPool) {
         assert_eq!(check(&deep, name), &disabled, "{name}");
     }
     let dlq = json!({
-        "status": "disabled", "ms": null, "age_ms": 0, "depth": null, "oldest_age_s": null,
+        "status": "ok", "ms": 0, "age_ms": 0, "depth": 0, "oldest_age_s": null,
     });
     assert_eq!(check(&deep, "dlq"), &dlq);
     let llm = json!({

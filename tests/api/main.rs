@@ -10,10 +10,12 @@
 
 mod breakers;
 mod checkout;
+mod dead_letters;
 mod everywhere;
 mod frozen;
 mod harness;
 mod health;
+mod inbox;
 mod limits;
 mod metrics;
 mod openapi;
@@ -23,6 +25,7 @@ mod pricing;
 mod proxy;
 mod public;
 mod redis_server;
+mod replay;
 mod sentry;
 mod settling;
 mod shop;

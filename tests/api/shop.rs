@@ -29,6 +29,18 @@ impl Shop {
 
     /// Opens with some variables of the environment set.
     pub async fn open_with(db: PgPool, variables: &[(&str, &str)]) -> Self {
+        Self::open_in(variables, |variables| TestApp::start_with(db, variables)).await
+    }
+
+    /// Opens with connections to Postgres of its own, to where the variables say that it is.
+    pub async fn open_alone(variables: &[(&str, &str)]) -> Self {
+        Self::open_in(variables, TestApp::start_alone).await
+    }
+
+    async fn open_in(
+        variables: &[(&str, &str)],
+        start: impl FnOnce(&[(&str, &str)]) -> TestApp,
+    ) -> Self {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         sandbox.set_now(NOW.parse().unwrap());
         let (moyasar, posthog) = (sandbox.moyasar_url(), sandbox.posthog_url());
@@ -40,7 +52,7 @@ impl Shop {
             ("APP_URL", "http://127.0.0.1:8001"),
         ];
         let all: Vec<_> = own.iter().chain(variables).copied().collect();
-        let app = TestApp::start_with(db, &all);
+        let app = start(&all);
         Self { app, sandbox }
     }
 

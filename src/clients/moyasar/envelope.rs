@@ -1,6 +1,7 @@
 //! A webhook body, read once: who it claims to be from, what it is about, and the bytes that may
 //! be kept. What it says about money is not read here, because it is not believed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -24,7 +25,15 @@ const REDACTED: &[u8] = b"\"[redacted]\"";
 #[error("the body is not a JSON object")]
 pub(crate) struct InvalidJson;
 
+/// A webhook body of which nobody has shown yet that it is from the provider. Reading it so far is
+/// cheap: nothing was copied or hashed.
+pub(crate) struct Unproved<'a> {
+    text: &'a str,
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
 /// A webhook body. A key that occurs twice counts as one that cannot be read.
+#[derive(Clone)]
 pub(crate) struct Envelope {
     /// The event's id, if it has a usable one: see [`Envelope::key`].
     pub id: Option<String>,
@@ -33,8 +42,6 @@ pub(crate) struct Envelope {
     pub live: Live,
     /// What it is about; none if `data` is missing or no object.
     pub data: Option<Subject>,
-    /// The shared secret that came with it, still to be recognised.
-    pub secret_token: Option<SecretString>,
     /// The body, byte for byte, but for the value of `secret_token`.
     pub redacted: Vec<u8>,
     /// The SHA-256 of `redacted`.
@@ -62,17 +69,32 @@ pub(crate) struct Subject {
     pub verification_code: Option<String>,
 }
 
-impl Envelope {
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, InvalidJson> {
+impl<'a> Unproved<'a> {
+    /// Reads a body as far as needed to say whose it is.
+    pub fn parse(body: &'a [u8]) -> Result<Self, InvalidJson> {
         let text = std::str::from_utf8(body).map_err(|_| InvalidJson)?;
         if is_too_deep(body) {
             return Err(InvalidJson);
         }
         let Object(fields) = serde_json::from_str(text).map_err(|_| InvalidJson)?;
-        let only = |name: &str| Field::only(&fields, name);
-        let redacted = redact(text, &fields);
-        Ok(Self {
+        Ok(Self { text, fields })
+    }
+
+    /// The shared secret that came with it, still to be recognised.
+    pub fn secret_token(&self) -> Option<SecretString> {
+        Field::only(&self.fields, "secret_token").value().and_then(parsed)
+    }
+
+    /// The body, byte for byte, but for the value of `secret_token`.
+    pub fn redacted(&self) -> Vec<u8> {
+        redact(self.text, &self.fields)
+    }
+
+    /// Reads the rest.
+    pub fn open(self) -> Envelope {
+        let only = |name: &str| Field::only(&self.fields, name);
+        let redacted = self.redacted();
+        Envelope {
             id: only("id").value().and_then(event_id),
             event_type: only("type").value().and_then(word),
             live: match only("live") {
@@ -85,10 +107,16 @@ impl Envelope {
                 },
             },
             data: only("data").value().and_then(Subject::of),
-            secret_token: only("secret_token").value().and_then(parsed),
             sha256: Sha256::digest(&redacted).into(),
             redacted,
-        })
+        }
+    }
+}
+
+impl Envelope {
+    /// Reads a body that was proved to be the provider's before.
+    pub fn parse(body: &[u8]) -> Result<Self, InvalidJson> {
+        Unproved::parse(body).map(Unproved::open)
     }
 
     /// What makes the event unique: its id, else `sha256:` and the digest of its redacted body.
@@ -129,7 +157,7 @@ impl Subject {
 }
 
 /// The entries of a JSON object in their order, doubles included.
-struct Object<'a>(Vec<(String, &'a RawValue)>);
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -144,8 +172,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    entries.push((key, value));
                 }
                 Ok(Object(entries))
             }
@@ -155,6 +183,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
+/// A key, borrowed unless it is written with escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// How often a key occurs, and its value if once.
 enum Field<'a> {
     Absent,
@@ -163,7 +195,7 @@ enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    fn only(fields: &[(String, &'a RawValue)], name: &str) -> Self {
+    fn only(fields: &[(Cow<'a, str>, &'a RawValue)], name: &str) -> Self {
         let mut found = fields.iter().filter(|(key, _)| key == name);
         match (found.next(), found.next()) {
             (None, _) => Self::Absent,
@@ -207,7 +239,7 @@ fn is_plain(id: &str) -> bool {
 }
 
 /// The text with the value of every `secret_token` replaced, whatever it is.
-fn redact(text: &str, fields: &[(String, &RawValue)]) -> Vec<u8> {
+fn redact(text: &str, fields: &[(Cow<'_, str>, &RawValue)]) -> Vec<u8> {
     let mut redacted = Vec::with_capacity(text.len() + REDACTED.len());
     let mut kept = 0;
     for (_, token) in fields.iter().filter(|(key, _)| key == "secret_token") {

@@ -235,11 +235,11 @@ struct FactsReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false, examples("closed"))]
     breaker: Option<&'static str>,
-    /// Unresolved dead letters; null while nobody knows.
+    /// Dead letters that are to be settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     depth: Option<Value>,
-    /// Age of the oldest dead letter in seconds; null while nobody knows.
+    /// Age of the oldest of them in seconds; null where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     oldest_age_s: Option<Value>,
@@ -327,8 +327,9 @@ impl FactsReport {
             Facts::Providers(providers) => {
                 Self { providers: Some(providers), breakers: Some(BTreeMap::new()), ..none }
             }
-            Facts::Queues => {
-                Self { depth: Some(Value::Null), oldest_age_s: Some(Value::Null), ..none }
+            Facts::Queues { depth, oldest_age } => {
+                let oldest_age_s = Some(oldest_age.map_or(Value::Null, |age| age.as_secs().into()));
+                Self { depth: Some(depth.into()), oldest_age_s, ..none }
             }
             Facts::Breaker(state) => Self { breaker: Some(state), ..none },
             Facts::MissingMigrations(missing) => Self { missing: Some(missing), ..none },

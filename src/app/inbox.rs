@@ -1,0 +1,121 @@
+//! Wires the two stores of the webhook and what moves between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::TimeDelta;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::clients::moyasar::secrets::WebhookSecrets;
+use crate::clients::moyasar::{Mode, Moyasar};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::funnel::Analytics;
+use crate::flows::commit_events::commit_queue;
+use crate::flows::company::Company;
+use crate::flows::hand_over::HandOver;
+use crate::flows::inbox::Inbox;
+use crate::flows::replay_letter::ReplayLetters;
+use crate::flows::settle_event::SettleEvents;
+use crate::jobs::commit_events::CommitEventsJob;
+use crate::jobs::hand_over::HandOverJob;
+use crate::jobs::replay_letters::ReplayLettersJob;
+use crate::queue::{Letters, Redis};
+use crate::tasks::Tasks;
+use crate::wake::Wake;
+
+/// What the keys in Redis begin with.
+const PREFIX: &str = "dealix";
+
+/// What the wiring needs of the rest of the house.
+pub(super) struct Surroundings<'a> {
+    pub config: &'a Config,
+    pub db: PgPool,
+    pub redis: Redis,
+    /// Another prefix of keys, in tests.
+    pub redis_prefix: Option<String>,
+    /// None without a key at the payment provider.
+    pub moyasar: Option<Moyasar>,
+    pub analytics: Analytics,
+    pub clock: Clock,
+    pub wake: Wake,
+    pub tasks: Tasks,
+}
+
+/// The webhook's side of the house.
+pub(super) struct Parts {
+    pub inbox: Arc<Inbox>,
+    /// None without a key at the payment provider: there is nothing to settle.
+    pub settle: Option<SettleEvents>,
+    pub letters: Letters,
+    pub commit_events: CommitEventsJob,
+    pub hand_over: HandOverJob,
+    /// None in mode `sync`, in which the automatic replay rests.
+    pub replay_letters: Option<ReplayLettersJob>,
+}
+
+pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
+    let Surroundings { config, db, redis, redis_prefix, moyasar, analytics, .. } = house;
+    let Surroundings { clock, wake, tasks, .. } = house;
+    let (process, lease) = (Uuid::new_v4(), TimeDelta::seconds(config.jobs.lease_secs.into()));
+    let mode = moyasar.as_ref().map_or(Mode::Test, Moyasar::mode);
+    let settle = moyasar.map(|moyasar| SettleEvents {
+        db: db.clone(),
+        moyasar,
+        analytics,
+        lease,
+        process,
+        company: Company::default(),
+        clock: clock.clone(),
+        wake: wake.clone(),
+    });
+    let prefix = redis_prefix.as_deref().unwrap_or(PREFIX);
+    let letters = Letters::new(redis, prefix, process);
+    let max_retries = config.dlq.max_retries;
+    let is_async = config.flags.new_queue_enabled;
+    let (commits, commit_events) = commit_queue(db.clone(), clock.clone());
+    let inbox = Arc::new(Inbox {
+        secrets: WebhookSecrets::new(&config.moyasar),
+        mode,
+        commits,
+        letters: letters.clone(),
+        max_retries,
+        settle_at_once: settle.clone().filter(|_| !is_async),
+        clock: clock.clone(),
+        wake: wake.clone(),
+        tasks,
+    });
+    let hand_over = HandOver {
+        db: db.clone(),
+        letters: letters.clone(),
+        analytics,
+        max_retries,
+        clock: clock.clone(),
+        wake: wake.clone(),
+    };
+    let replay_letters = ReplayLettersJob {
+        flow: ReplayLetters {
+            db,
+            letters: letters.clone(),
+            settle: settle.clone(),
+            mode,
+            analytics,
+            lease,
+            batch: usize::try_from(config.dlq.drain_batch_size).context("dlq.drain_batch_size")?,
+            clock,
+            wake,
+            is_held: Arc::default(),
+        },
+        tick: Duration::from_millis(config.jobs.tick_ms),
+    };
+    Ok(Parts {
+        inbox,
+        settle,
+        letters,
+        commit_events: CommitEventsJob { flow: commit_events },
+        hand_over: HandOverJob { flow: hand_over },
+        replay_letters: is_async.then_some(replay_letters),
+    })
+}

@@ -1,0 +1,72 @@
+//! What the `webhook_events` table knows of the dead-letter queue: who was handed over to it.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgExecutor, PgTransaction};
+use uuid::Uuid;
+
+/// An event whose attempts are used up, and of which the queue does not know yet.
+#[derive(Clone, Debug)]
+pub struct FailedEvent {
+    pub id: Uuid,
+    pub source: String,
+    pub dedupe_key: String,
+    pub last_error: Option<String>,
+    pub error_class: Option<String>,
+    pub request_id: String,
+    pub trace_id: Option<String>,
+}
+
+/// Up to `limit` events that failed and were not handed over, oldest first.
+pub async fn list_failed(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<FailedEvent>> {
+    sqlx::query_as!(
+        FailedEvent,
+        "select id, source, dedupe_key, last_error, error_class, request_id, trace_id
+         from webhook_events
+         where status = 'failed' and handed_over_at is null
+         order by received_at
+         limit $1",
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Notes that the queue has a letter for the event; `false` when that was noted before.
+pub async fn set_handed_over(
+    tx: &mut PgTransaction<'_>,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "update webhook_events set handed_over_at = $2
+         where id = $1 and status = 'failed' and handed_over_at is null",
+        id,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Where an event stands, as its letter needs to know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// The workers have it.
+    Received,
+    /// Nothing is left to be done.
+    Ended,
+    /// Its attempts are used up.
+    Failed,
+}
+
+/// Where the event stands; nothing if there is none.
+pub async fn find_standing(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Standing>> {
+    let status = sqlx::query_scalar!("select status from webhook_events where id = $1", id)
+        .fetch_optional(db)
+        .await?;
+    Ok(status.map(|status| match status.as_str() {
+        "received" => Standing::Received,
+        "failed" => Standing::Failed,
+        _ => Standing::Ended,
+    }))
+}

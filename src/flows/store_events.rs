@@ -1,0 +1,100 @@
+//! Write events into Postgres, each once: the only thing that decides whether an event is new.
+
+use std::collections::HashMap;
+
+use sqlx::PgTransaction;
+use uuid::Uuid;
+
+use crate::db;
+use crate::db::reviews::NewReview;
+use crate::flows::incoming::{Flaw, Incoming, SOURCE};
+
+/// What the same id with another body is: somebody's mistake or somebody's attack.
+const CHANGED: Flaw =
+    Flaw { kind: "event_changed", difference: "the event came again with another body" };
+
+/// What became of an event, once the transaction is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stored {
+    /// It was nowhere before.
+    New,
+    /// It is the event with this id.
+    Known(Uuid),
+}
+
+/// Outcomes, and what is to be said aloud after the commit.
+pub(crate) struct StoredEvents {
+    /// One for each event, in their order.
+    pub outcomes: Vec<Stored>,
+    questions: Vec<(Uuid, Flaw)>,
+}
+
+impl StoredEvents {
+    /// Tells whoever is on call what a person has been asked. Only after the commit.
+    pub fn announce(&self) {
+        for (id, Flaw { kind, difference }) in &self.questions {
+            tracing::error!(event.id = %id, kind, "A webhook event needs a person: {difference}");
+        }
+    }
+}
+
+/// Stores those that are new, with the questions that they raise. Nothing is true before the commit.
+pub(crate) async fn store_events(
+    tx: &mut PgTransaction<'_>,
+    events: &[&Incoming],
+) -> sqlx::Result<StoredEvents> {
+    let mut firsts: HashMap<&str, &Incoming> = HashMap::with_capacity(events.len());
+    for event in events {
+        firsts.entry(&event.key).or_insert(event);
+    }
+    let rows: Vec<_> = firsts.values().map(|event| event.row()).collect();
+    let new = db::webhook_events::insert_all(tx, &rows).await?;
+    let is_new = |event: &Incoming| new.contains(&event.id);
+    let mut holders: HashMap<String, (Uuid, Vec<u8>)> = HashMap::new();
+    for first in firsts.values().filter(|first| is_new(first)) {
+        holders.insert(first.key.clone(), (first.id, first.envelope.sha256.to_vec()));
+    }
+    let known: Vec<_> =
+        firsts.values().filter(|first| !is_new(first)).map(|first| first.key.as_str()).collect();
+    if !known.is_empty() {
+        for stored in db::webhook_events::list(&mut **tx, SOURCE, &known).await? {
+            holders.insert(stored.dedupe_key, (stored.id, stored.body_sha256));
+        }
+    }
+    let mut found =
+        StoredEvents { outcomes: Vec::with_capacity(events.len()), questions: Vec::new() };
+    for event in events {
+        // Gone between the two statements: nobody may be told that it is stored.
+        let (id, sha256) = holders.get(&event.key).ok_or(sqlx::Error::RowNotFound)?;
+        let is_first = *id == event.id;
+        let flaw = if is_first {
+            event.flaw
+        } else {
+            (*sha256 != event.envelope.sha256).then_some(CHANGED)
+        };
+        if let Some(flaw) = flaw
+            && ask(tx, event, *id, flaw).await?
+        {
+            found.questions.push((*id, flaw));
+        }
+        found.outcomes.push(if is_first { Stored::New } else { Stored::Known(*id) });
+    }
+    Ok(found)
+}
+
+async fn ask(
+    tx: &mut PgTransaction<'_>,
+    event: &Incoming,
+    id: Uuid,
+    flaw: Flaw,
+) -> sqlx::Result<bool> {
+    let review = NewReview {
+        kind: flaw.kind,
+        payment_id: event.payment_id(),
+        checkout_id: None,
+        event_id: Some(id),
+        difference: flaw.difference,
+        opened_at: event.received_at,
+    };
+    db::reviews::insert(&mut **tx, &review).await
+}

@@ -1,0 +1,31 @@
+//! Hands failed events over to the dead-letter queue.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::flows::hand_over::HandOver;
+use crate::jobs::{Cadence, Step, repeat};
+
+/// The queue tries nothing before ten minutes have passed; there is no hurry.
+const TICK: Duration = Duration::from_secs(5);
+
+/// The loop.
+#[derive(Clone)]
+pub(crate) struct HandOverJob {
+    pub flow: HandOver,
+}
+
+impl HandOverJob {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let cadence = Cadence { name: "hand_over", tick: TICK, bell: None };
+        repeat(cadence, stop, || Box::pin(self.step())).await;
+    }
+
+    /// Hands over what failed since.
+    pub async fn step(&self) -> anyhow::Result<Step> {
+        let handed_over = self.flow.run().await?;
+        Ok(if handed_over == 0 { Step::Idle } else { Step::Worked })
+    }
+}

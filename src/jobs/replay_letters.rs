@@ -1,0 +1,36 @@
+//! Replays dead letters that are due, queue by queue.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::flows::replay_letter::{Outcome, ReplayLetters};
+use crate::jobs::{Cadence, Step, repeat};
+use crate::queue::Queue;
+
+/// The loop.
+#[derive(Clone)]
+pub(crate) struct ReplayLettersJob {
+    pub flow: ReplayLetters,
+    pub tick: Duration,
+}
+
+impl ReplayLettersJob {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let cadence = Cadence { name: "replay_letters", tick: self.tick, bell: None };
+        repeat(cadence, stop, || self.step()).await;
+    }
+
+    /// Replays what is due. Letters that are held are no work: the loop rests until it looks again.
+    pub async fn step(&self) -> anyhow::Result<Step> {
+        let mut found = Step::Idle;
+        for queue in Queue::ALL {
+            let outcomes = self.flow.run(queue).await?;
+            if !outcomes.is_empty() && !outcomes.contains(&Outcome::Held) {
+                found = Step::Worked;
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,300 @@
+//! Dead letters, CONTRACT section 5: what enters, how it is replayed, and what becomes of it.
+
+use std::time::Duration;
+
+use dealix_sandbox::{Fault, Operation, Payment, Trouble, cards};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::dead_letters::DeadLetters;
+use crate::harness::TestApp;
+use crate::health::{check, checked};
+use crate::proxy::Proxy;
+use crate::shop::{Bought, Shop};
+use crate::webhooks::event;
+
+/// A sale whose webhook only Redis took.
+async fn sale_in_the_queue(shop: &Shop, db: &PgPool) -> (Bought, Value) {
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    let envelope = shop.sandbox.take_held_webhooks().pop().unwrap();
+    let mut lock = db.begin().await.unwrap();
+    sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
+    assert_eq!(shop.deliver(&envelope).await.json()["status"], "dlq");
+    lock.rollback().await.unwrap();
+    (bought, envelope)
+}
+
+/// A sale whose webhook was stored, and failed five times.
+async fn failed_sale(shop: &Shop) -> (Bought, Payment) {
+    let bought = shop.buy().await;
+    let payment = shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(400)));
+    shop.settle().await;
+    for _ in 1..5 {
+        shop.advance(Duration::from_secs(145));
+        shop.settle().await;
+    }
+    assert_eq!(shop.count("webhook_events where status = 'failed'").await, 1);
+    (bought, payment)
+}
+
+async fn run(shop: &Shop) {
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+}
+
+async fn dlq(app: &TestApp) -> Value {
+    check(&checked(app).await.json(), "dlq").clone()
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_replay_inserts_once_and_the_event_is_settled_once(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, _) = sale_in_the_queue(&shop, &db).await;
+    let waiting = dlq(&shop.app).await;
+    assert_eq!((&waiting["status"], &waiting["depth"]), (&json!("ok"), &json!(1)));
+    run(&shop).await;
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(shop.count("webhook_events where status = 'done'").await, 1);
+    assert_eq!(shop.count("payment_effects where effect = 'granted'").await, 1);
+    assert_eq!(shop.count("outbox where name = 'dlq_pushed'").await, 1);
+    assert_eq!(shop.count("outbox where name = 'webhook_failed'").await, 0);
+    assert_eq!(DeadLetters::of(&shop.app).all(), []);
+    assert_eq!(dlq(&shop.app).await["depth"], 0);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_retry_of_the_provider_is_processed_as_normal_and_the_letter_is_superseded(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, envelope) = sale_in_the_queue(&shop, &db).await;
+    assert_eq!(shop.deliver(&envelope).await.json()["status"], "ok");
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(shop.count("webhook_events").await, 1);
+    assert_eq!(shop.count("payment_effects where effect = 'granted'").await, 1);
+    assert_eq!(shop.count("outbox where name = 'dlq_pushed'").await, 1);
+    assert_eq!(DeadLetters::of(&shop.app).all(), []);
+    // And the other way round: what a replay brought in is a duplicate when it comes again.
+    assert_eq!(shop.deliver(&envelope).await.json()["status"], "duplicate");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_event_that_failed_five_times_is_retried_by_the_queue_alone(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (bought, _) = failed_sale(&shop).await;
+    let letter = DeadLetters::of(&shop.app).only();
+    assert_eq!(letter["payload"]["kind"], "stored_event");
+    let wait = letter["next_attempt_at"].as_i64().unwrap() - letter["created_at"].as_i64().unwrap();
+    assert!((8 * 60_000..=12 * 60_000).contains(&wait), "{wait}");
+    for name in ["webhook_failed", "dlq_pushed"] {
+        let sent = shop.analytics().iter().filter(|event| *event == name).count();
+        assert_eq!(sent, 1, "{name}");
+    }
+    let asked = shop.sandbox.ledger().requests("fetch_payment");
+    shop.advance(Duration::from_secs(7 * 60));
+    run(&shop).await;
+    assert_eq!(shop.sandbox.ledger().requests("fetch_payment"), asked, "too early");
+
+    // The provider's own retry is no way around the queue, and no second event.
+    shop.sandbox.clear_faults();
+    shop.advance(Duration::from_secs(5 * 60));
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(shop.count("webhook_events where status = 'done'").await, 1);
+    assert_eq!(DeadLetters::of(&shop.app).all(), []);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_failed_event_waits_for_redis_to_be_handed_over(db: PgPool) {
+    let (redis, url) = Proxy::to_redis().await;
+    let shop = Shop::open_with(db, &[("REDIS_URL", &url)]).await;
+    let event = event(&json!({}));
+    shop.deliver(&event).await;
+    sqlx::query("update webhook_events set status = 'failed', attempts = 5")
+        .execute(&shop.app.db)
+        .await
+        .unwrap();
+    redis.freeze();
+    shop.app.app.run_jobs_until_idle().await.unwrap_err();
+    assert_eq!(shop.count("webhook_events where handed_over_at is null").await, 1);
+    assert_eq!(shop.count("outbox where name = 'dlq_pushed'").await, 0);
+    redis.thaw();
+    run(&shop).await;
+    assert_eq!(shop.count("webhook_events where handed_over_at is not null").await, 1);
+    assert_eq!(shop.count("outbox where name = 'dlq_pushed'").await, 1);
+    DeadLetters::of(&shop.app).only();
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_letter_that_keeps_failing_backs_off_and_is_dead_after_five_attempts(db: PgPool) {
+    let shop = Shop::open(db).await;
+    failed_sale(&shop).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    let asked = shop.sandbox.ledger().requests("fetch_payment");
+    shop.advance(Duration::from_secs(12 * 60));
+    for (attempt, minutes) in [(1, 1), (2, 5), (3, 30), (4, 120)] {
+        run(&shop).await;
+        let letter = letters.only();
+        assert_eq!(letter["attempt"], attempt);
+        assert_eq!(letter["error_class"], "refused", "{letter}");
+        let wait = letter["next_attempt_at"].as_i64().unwrap()
+            - letter["last_attempt_at"].as_i64().unwrap();
+        let least = minutes * 48_000;
+        assert!((least..=minutes * 72_000).contains(&wait), "{attempt}: {wait}");
+        shop.advance(Duration::from_millis(u64::try_from(least).unwrap() - 1));
+        run(&shop).await;
+        assert_eq!(letters.only()["attempt"], attempt, "too early");
+        shop.advance(Duration::from_secs(30 * 60 * 60));
+    }
+    run(&shop).await;
+    assert_eq!(shop.sandbox.ledger().requests("fetch_payment"), asked + 5);
+    assert_eq!(letters.ids("dead").len(), 1);
+    assert_eq!((letters.only()["attempt"].clone(), letters.ids("due").len()), (json!(5), 0));
+    let health = dlq(&shop.app).await;
+    assert_eq!(
+        (&health["status"], &health["reason"]),
+        (&json!("degraded"), &json!("dead_letters"))
+    );
+    // It stays there, and Postgres still knows the event.
+    shop.advance(Duration::from_secs(30 * 60 * 60));
+    run(&shop).await;
+    assert_eq!(letters.ids("dead").len(), 1);
+    assert_eq!(shop.count("webhook_events where status = 'failed'").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_outage_of_the_provider_is_no_attempt_and_holds_only_whom_it_concerns(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, _) = failed_sale(&shop).await;
+    shop.sandbox.clear_faults();
+    shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(503)));
+    let mut letters = DeadLetters::of(&shop.app);
+    shop.advance(Duration::from_secs(12 * 60));
+    for _ in 0..8 {
+        run(&shop).await;
+        assert_eq!(letters.only()["attempt"], 0);
+        shop.advance(Duration::from_secs(6 * 60));
+    }
+    // An event that only needs Postgres does not wait behind it.
+    let mut lock = db.begin().await.unwrap();
+    sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
+    assert_eq!(shop.deliver(&event(&json!({}))).await.json()["status"], "dlq");
+    lock.rollback().await.unwrap();
+    for _ in 0..2 {
+        run(&shop).await;
+    }
+    assert_eq!(shop.count("webhook_events").await, 2);
+
+    shop.sandbox.clear_faults();
+    shop.advance(Duration::from_secs(6 * 60));
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_outage_of_postgres_is_no_attempt(db: PgPool) {
+    let (postgres, url) = Proxy::to_postgres(&db).await;
+    let shop = Shop::open_alone(&[("DATABASE_URL", &url)]).await;
+    let (bought, _) = sale_in_the_queue(&shop, &db).await;
+    postgres.freeze();
+    shop.app.app.run_jobs_until_idle().await.unwrap_err();
+    postgres.thaw();
+    let mut letters = DeadLetters::of(&shop.app);
+    assert_eq!(letters.only()["attempt"], 0);
+    shop.advance(Duration::from_secs(31));
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(letters.all(), []);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_letter_whose_worker_died_comes_back_and_is_replayed_alone(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, _) = sale_in_the_queue(&shop, &db).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    let id = letters.all().remove(0).0;
+    letters.abandon(&id);
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!((letters.all(), letters.ids("leased").len()), (vec![], 0));
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_letter_that_kills_its_workers_is_parked_as_poison(db: PgPool) {
+    let shop = Shop::open(db).await;
+    failed_sale(&shop).await;
+    shop.sandbox.clear_faults();
+    shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(503)));
+    let mut letters = DeadLetters::of(&shop.app);
+    let id = letters.all().remove(0).0;
+    // Deaths count only in a row: a worker that gives it back lives.
+    for _ in 0..5 {
+        letters.abandon(&id);
+        run(&shop).await;
+        assert_eq!(letters.ids("due"), std::slice::from_ref(&id));
+        shop.advance(Duration::from_secs(6 * 60));
+    }
+    // The first may have died of another; then three with nothing else in hand.
+    letters.abandon(&id);
+    letters.count_deaths(&id, 3);
+    run(&shop).await;
+    assert_eq!(letters.ids("dead"), [id]);
+    assert_eq!(letters.only()["error_class"], "poison");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_letter_that_nobody_can_read_goes_to_the_dead_and_stops_nothing(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, _) = sale_in_the_queue(&shop, &db).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    letters.put("broken", b"{\"v\":1,");
+    letters.put("bytes", &[0xff, 0xfe]);
+    letters.put("newer", br#"{"v":2,"of":"tomorrow"}"#);
+    for _ in 0..3 {
+        run(&shop).await;
+        shop.advance(Duration::from_secs(1));
+    }
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(letters.ids("dead"), ["broken", "bytes"]);
+    // Whoever wrote it will come back for it.
+    assert_eq!(letters.ids("due"), ["newer"]);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_redis_that_forgot_its_scripts_is_no_trouble(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, _) = sale_in_the_queue(&shop, &db).await;
+    DeadLetters::of(&shop.app).flush_scripts();
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn two_instances_replay_a_letter_once(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, _) = sale_in_the_queue(&shop, &db).await;
+    let moyasar = shop.sandbox.moyasar_url();
+    let key = ("MOYASAR_SECRET_KEY", shop.sandbox.secret_key());
+    let other = TestApp::start_with(db, &[("MOYASAR_BASE_URL", moyasar.as_str()), key]);
+    let (one, two) = futures_util::future::join(
+        Box::pin(shop.app.app.run_jobs_until_idle()),
+        Box::pin(other.app.run_jobs_until_idle()),
+    )
+    .await;
+    one.and(two).unwrap();
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(shop.count("payment_effects where effect = 'granted'").await, 1);
+    assert_eq!(DeadLetters::of(&shop.app).all(), []);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_old_letter_is_a_reason_to_look(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    sale_in_the_queue(&shop, &db).await;
+    shop.advance(Duration::from_secs(16 * 60));
+    let health = dlq(&shop.app).await;
+    assert_eq!((&health["status"], &health["reason"]), (&json!("degraded"), &json!("long_wait")));
+    assert_eq!((&health["depth"], &health["oldest_age_s"]), (&json!(1), &json!(960)));
+}
