@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::FromRef;
-use chrono::TimeDelta;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -14,7 +13,6 @@ use utoipa::openapi::OpenApi;
 
 use crate::access::Access;
 use crate::clients::breakers::Breakers;
-use crate::clients::health::Service;
 use crate::clients::moyasar::{self, Moyasar};
 use crate::clients::posthog::{self, Posthog};
 use crate::clients::sentry::{Reporter, Sentry};
@@ -22,37 +20,32 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment, LlmConfig};
 use crate::db;
 use crate::domain::funnel::Analytics;
-use crate::domain::health::{Finding, Need};
 use crate::domain::plan::{CATALOGUE, Catalogue};
-use crate::flows::check_health::{HealthChecks, Settled};
 use crate::flows::check_sentry::CheckSentry;
-use crate::flows::deliver_events::DeliverEvents;
 use crate::flows::heal_checkout::{HealCheckout, Looks, PLACES};
 use crate::flows::health_board::HealthBoard;
 use crate::flows::inbox::Inbox;
-use crate::flows::settle_event::SettleEvents;
 use crate::flows::show_checkout::ShowCheckout;
 use crate::flows::start_checkout::StartCheckout;
 use crate::http::server::{self, Limits};
 use crate::http::{self, PriceList};
 use crate::jobs::Step;
-use crate::jobs::check_health::CheckHealthJob;
 use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
 use crate::jobs::hand_over::HandOverJob;
+use crate::jobs::keep_quarantine::KeepQuarantineJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
-use crate::jobs::send_reports::SendReportsJob;
 use crate::jobs::settle_events::SettleEventsJob;
-use crate::jobs::upkeep::UpkeepJob;
-use crate::jobs::watch_backlog::WatchBacklogJob;
-use crate::queue::{Letters, Redis};
+use crate::queue::Redis;
 use crate::tasks::Tasks;
 use crate::telemetry::{BUILD, Metrics, Telemetry};
 use crate::wake::Wake;
 
 mod inbox;
+mod jobs;
 
 use self::inbox::{Parts, Surroundings};
+use self::jobs::Watch;
 
 /// The parts a handler may ask for. Each is cheap to clone.
 #[derive(Clone, FromRef)]
@@ -95,6 +88,7 @@ pub struct App {
     requests: Tasks,
     limits: Limits,
     commit_events: CommitEventsJob,
+    keep_quarantine: KeepQuarantineJob,
     hand_over: HandOverJob,
     /// None in mode `sync`.
     replay_letters: Option<ReplayLettersJob>,
@@ -104,15 +98,6 @@ pub struct App {
     deliver_events: Option<DeliverEventsJob>,
     watch: Watch,
     is_passive: bool,
-}
-
-/// The jobs that change nothing: they look and report, and run in a passive process too.
-#[derive(Clone)]
-struct Watch {
-    check_health: CheckHealthJob,
-    upkeep: UpkeepJob,
-    send_reports: SendReportsJob,
-    backlog: WatchBacklogJob,
 }
 
 /// The connections to Postgres as the service opens them: when they are first needed.
@@ -188,7 +173,7 @@ impl App {
             tasks: tasks.clone(),
         })?;
         let (settle_events, deliver_events) =
-            workers(config, parts.settle, posthog, &db, &wake, &clock);
+            jobs::workers(config, parts.settle, posthog, &db, &wake, &clock);
         let state = AppState {
             db,
             http: Arc::new(http_settings(config, &clock)?),
@@ -210,13 +195,14 @@ impl App {
             metrics: Metrics::install()?,
         };
         let limits = limits(config);
-        let watch = watch(config, &state, (redis, parts.letters), clients);
-        let Parts { commit_events, hand_over, replay_letters, .. } = parts;
+        let watch = jobs::watch(config, &state, (redis, parts.letters), clients);
+        let Parts { commit_events, keep_quarantine, hand_over, replay_letters, .. } = parts;
         Ok(Self {
             state,
             requests,
             limits,
             commit_events,
+            keep_quarantine,
             hand_over,
             replay_letters,
             settle_events,
@@ -274,6 +260,8 @@ impl App {
         if self.is_passive {
             return;
         }
+        let keep_quarantine = self.keep_quarantine.clone();
+        tasks.start("keep_quarantine", |stop| keep_quarantine.run(stop));
         let hand_over = self.hand_over.clone();
         tasks.start("hand_over", |stop| hand_over.run(stop));
         if let Some(job) = self.replay_letters.clone() {
@@ -316,7 +304,8 @@ impl App {
     /// Runs steps of every background loop until none of them finds any work.
     pub async fn run_jobs_until_idle(&self) -> anyhow::Result<()> {
         loop {
-            let mut step = self.hand_over.step().await?;
+            let mut step = self.keep_quarantine.step().await?;
+            step = step.or(self.hand_over.step().await?);
             if let Some(job) = &self.replay_letters {
                 step = step.or(job.step().await?);
             }
@@ -380,86 +369,6 @@ fn health_board(config: &Config, clock: &Clock, requests: &Tasks) -> HealthBoard
 fn reporter(config: &Config, clock: Clock, is_passive: bool) -> Reporter {
     let release = format!("{}+{}", BUILD.version, BUILD.commit);
     Reporter { release, environment: config.app.env.name(), clock, is_passive }
-}
-
-/// Who does what requests leave behind. In mode `sync` they rest: events are settled in their requests,
-/// and what is owed to analytics waits.
-fn workers(
-    config: &Config,
-    settle: Option<SettleEvents>,
-    posthog: Option<Posthog>,
-    db: &PgPool,
-    wake: &Wake,
-    clock: &Clock,
-) -> (Option<SettleEventsJob>, Option<DeliverEventsJob>) {
-    if !config.flags.new_queue_enabled {
-        return (None, None);
-    }
-    let tick = Duration::from_millis(config.jobs.tick_ms);
-    let settle_events = settle.map(|flow| SettleEventsJob {
-        flow,
-        concurrency: config.jobs.event_concurrency,
-        tick,
-    });
-    let deliver_events = posthog.map(|posthog| DeliverEventsJob {
-        flow: DeliverEvents {
-            db: db.clone(),
-            posthog,
-            batch_size: config.posthog.batch_size.into(),
-            lease: TimeDelta::seconds(config.jobs.lease_secs.into()),
-            clock: clock.clone(),
-        },
-        bell: Arc::clone(&wake.outbox),
-        tick,
-    });
-    (settle_events, deliver_events)
-}
-
-fn watch(
-    config: &Config,
-    state: &AppState,
-    (redis, letters): (Redis, Letters),
-    (moyasar, posthog): (Option<Moyasar>, Option<Posthog>),
-) -> Watch {
-    let AppState { db, clock, health, breakers, metrics, check_sentry, .. } = state.clone();
-    let idle_after = Duration::from_secs(config.health.idle_probe_secs);
-    let service = |name| {
-        let breaker = breakers.get(name)?;
-        Some(Arc::new(Service::new(Arc::clone(breaker), clock.clone(), idle_after)))
-    };
-    let checks = HealthChecks {
-        redis,
-        letters,
-        moyasar: moyasar.zip(service(moyasar::CLIENT)),
-        posthog: posthog.zip(service(posthog::CLIENT)),
-        settled: settled(config),
-        patience: Duration::from_millis(config.health.timeout_ms),
-        board: health,
-        clock: clock.clone(),
-        db: db.clone(),
-    };
-    let interval = Duration::from_secs(config.health.interval_secs);
-    let started = clock.monotonic();
-    Watch {
-        check_health: CheckHealthJob { checks, interval },
-        backlog: WatchBacklogJob { db: db.clone(), clock: clock.clone() },
-        upkeep: UpkeepJob { metrics, db, clock, started },
-        send_reports: SendReportsJob { sentry: check_sentry.sentry },
-    }
-}
-
-/// What health makes of the settings alone.
-fn settled(config: &Config) -> Settled {
-    let need = match config.app.env {
-        Environment::Production => Need::Required,
-        Environment::Development | Environment::Test | Environment::Staging => Need::Optional,
-    };
-    let is_off = !config.posthog.enabled;
-    Settled {
-        llm_providers: Finding::of_providers(&providers(&config.llm), need),
-        moyasar: Finding::without_key(need),
-        posthog: if is_off { Finding::disabled() } else { Finding::without_key(need) },
-    }
 }
 
 /// What the HTTP side needs to know of the configuration.

@@ -17,10 +17,12 @@ use crate::flows::commit_events::commit_queue;
 use crate::flows::company::Company;
 use crate::flows::hand_over::HandOver;
 use crate::flows::inbox::Inbox;
+use crate::flows::quarantine::quarantine;
 use crate::flows::replay_letter::ReplayLetters;
 use crate::flows::settle_event::SettleEvents;
 use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::hand_over::HandOverJob;
+use crate::jobs::keep_quarantine::KeepQuarantineJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
 use crate::queue::{Letters, Redis};
 use crate::tasks::Tasks;
@@ -51,6 +53,7 @@ pub(super) struct Parts {
     pub settle: Option<SettleEvents>,
     pub letters: Letters,
     pub commit_events: CommitEventsJob,
+    pub keep_quarantine: KeepQuarantineJob,
     pub hand_over: HandOverJob,
     /// None in mode `sync`, in which the automatic replay rests.
     pub replay_letters: Option<ReplayLettersJob>,
@@ -76,10 +79,12 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
     let max_retries = config.dlq.max_retries;
     let is_async = config.flags.new_queue_enabled;
     let (commits, commit_events) = commit_queue(db.clone(), clock.clone());
+    let (offered, keep_quarantine) = quarantine(db.clone(), clock.clone());
     let inbox = Arc::new(Inbox {
         secrets: WebhookSecrets::new(&config.moyasar),
         mode,
         commits,
+        quarantine: offered,
         letters: letters.clone(),
         max_retries,
         settle_at_once: settle.clone().filter(|_| !is_async),
@@ -115,6 +120,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         settle,
         letters,
         commit_events: CommitEventsJob { flow: commit_events },
+        keep_quarantine: KeepQuarantineJob { flow: keep_quarantine },
         hand_over: HandOverJob { flow: hand_over },
         replay_letters: is_async.then_some(replay_letters),
     })

@@ -16,6 +16,7 @@ pub mod invoices;
 pub mod outbox;
 pub mod payments;
 pub mod pool;
+pub mod quarantine;
 pub mod reviews;
 pub mod role;
 pub mod subscriptions;

@@ -232,7 +232,36 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join_all;
+    use futures_util::{FutureExt, poll};
+
     use super::*;
+    use crate::clients::moyasar::Mode;
+    use crate::clients::moyasar::envelope::Envelope;
+    use crate::flows::incoming::Delivery;
+
+    fn event() -> Arc<Incoming> {
+        let envelope = Envelope::parse(b"{}").unwrap();
+        let delivery = Delivery { request_id: "r", trace_id: None };
+        Incoming::new(envelope, Mode::Test, delivery, "2026-01-02T03:04:05Z".parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_does_without_postgres_and_nobody_waits_for_longer_than_a_second() {
+        let db = PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+        // No lane runs: Postgres holds all of them up.
+        let (queue, lanes) = commit_queue(db, Clock::default());
+        let event = event();
+        let waiting = join_all((0..PLACES).map(|_| queue.commit(Arc::clone(&event))));
+        let mut waiting = Box::pin(waiting);
+        assert!(poll!(&mut waiting).is_pending());
+        assert_eq!(queue.commit(Arc::clone(&event)).now_or_never(), Some(Committed::Unconfirmed));
+        let began = Instant::now();
+        assert_eq!(waiting.await, vec![Committed::Unconfirmed; PLACES]);
+        assert_eq!(began.elapsed(), STORE_WITHIN);
+        // Those who went elsewhere take no place in a commit.
+        assert!(lanes.take().await.is_empty());
+    }
 
     #[test]
     fn a_shut_gate_lets_one_through_per_second_until_it_opens() {

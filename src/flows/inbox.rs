@@ -13,6 +13,7 @@ use crate::domain::webhook::Relevance;
 use crate::faults;
 use crate::flows::commit_events::{CommitQueue, Committed};
 use crate::flows::incoming::{Incoming, SOURCE};
+use crate::flows::quarantine::Quarantine;
 use crate::flows::settle_event::{SettleEvents, SettlingOne};
 use crate::queue::{Letter, Letters, Payload, PushError, Queue};
 use crate::tasks::Tasks;
@@ -65,6 +66,7 @@ pub struct Inbox {
     /// The mode of our key at the provider.
     pub(crate) mode: Mode,
     pub(crate) commits: CommitQueue,
+    pub(crate) quarantine: Quarantine,
     pub(crate) letters: Letters,
     /// After so many attempts a letter is dead.
     pub(crate) max_retries: u32,
@@ -85,6 +87,7 @@ impl Inbox {
     ) -> Result<Receipt, InboxError> {
         let unproved = Unproved::parse(body).map_err(|InvalidJson| InboxError::InvalidJson)?;
         if !unproved.secret_token().is_some_and(|token| self.secrets.recognises(&token)) {
+            self.quarantine.offer(&unproved, delivery.request_id, self.clock.now());
             return Err(InboxError::BadSignature);
         }
         faults::step("webhook_recognised");

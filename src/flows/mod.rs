@@ -9,6 +9,7 @@ pub mod hand_over;
 pub mod heal_checkout;
 pub mod health_board;
 pub mod inbox;
+pub mod quarantine;
 pub mod replay_letter;
 pub mod request_demo;
 pub mod settle_event;

@@ -4,6 +4,7 @@ pub(crate) mod check_health;
 pub(crate) mod commit_events;
 pub(crate) mod deliver_events;
 pub(crate) mod hand_over;
+pub(crate) mod keep_quarantine;
 pub(crate) mod replay_letters;
 pub(crate) mod send_reports;
 pub(crate) mod settle_events;

@@ -2,7 +2,7 @@
 //! away, frozen or not to be trusted.
 
 use axum::http::StatusCode;
-use dealix_sandbox::cards;
+use dealix_sandbox::{Fault, Operation, Trouble, cards};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -239,6 +239,36 @@ async fn a_frozen_redis_does_not_make_webhooks_wait(db: PgPool) {
     let answers = join_all(events.iter().map(|event| shop.deliver(event))).await;
     assert_eq!(count(&answers, "ok"), 10);
     assert_eq!(redis.asked(), 0, "it is not even asked");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn in_mode_sync_an_event_is_settled_in_its_own_request(db: PgPool) {
+    let shop = Shop::open_with(db, &[("NEW_QUEUE_ENABLED", "false")]).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    shop.deliver_webhooks().await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    // What is owed to analytics rests, and so does what could not be settled.
+    let fault = Fault::before(Operation::FetchPayment, Trouble::status(503));
+    shop.sandbox.fault(fault);
+    assert_eq!(shop.deliver(&event(&json!({}))).await.json()["status"], "ok");
+    shop.sandbox.clear_faults();
+    shop.advance(Duration::from_secs(60));
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.count("webhook_events where status = 'received'").await, 1);
+    assert_eq!(shop.count("outbox where status = 'pending'").await, 2);
+    assert!(shop.analytics().is_empty());
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn in_mode_sync_a_letter_waits_for_an_operator(db: PgPool) {
+    let shop = Shop::open_with(db.clone(), &[("NEW_QUEUE_ENABLED", "false")]).await;
+    let mut lock = db.begin().await.unwrap();
+    sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
+    assert_dlq(&shop.deliver(&event(&json!({}))).await);
+    lock.rollback().await.unwrap();
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    DeadLetters::of(&shop.app).only();
 }
 
 #[sqlx::test(migrations = "./migrations")]

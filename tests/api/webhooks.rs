@@ -123,6 +123,38 @@ async fn a_token_that_is_wrong_missing_or_no_text_is_refused(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn refused_deliveries_are_kept_without_their_token_and_never_many(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let guess = "a-guess-that-must-not-survive";
+    let forged = event(&json!({ "secret_token": guess, "note": "a".repeat(10_000) }));
+    for _ in 0..40 {
+        assert_eq!(shop.deliver_raw(forged.to_string()).await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(shop.count("quarantined_webhooks").await, 0, "no request waits for it");
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    // More than wait to be written are only counted.
+    assert_eq!(shop.count("quarantined_webhooks").await, 32);
+    let kept = "quarantined_webhooks where octet_length(body) = 8192 and body_length > 10000";
+    assert_eq!(shop.count(kept).await, 32);
+    let bodies: Vec<Vec<u8>> =
+        sqlx::query_scalar("select body from quarantined_webhooks").fetch_all(&db).await.unwrap();
+    for body in bodies {
+        assert!(!String::from_utf8(body).unwrap().contains(guess));
+    }
+    // Old ones go, and so do all but the newest thousand.
+    let fill = "insert into quarantined_webhooks select gen_random_uuid(), 'moyasar', '', 0, 'r', \
+        timestamptz '2026-01-02T03:00:00Z' - n * interval '1 min' from generate_series(1, 2000) n";
+    sqlx::query(fill).execute(&db).await.unwrap();
+    shop.deliver_raw(forged.to_string()).await;
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.count("quarantined_webhooks").await, 1_000);
+    shop.advance(std::time::Duration::from_secs(31 * 24 * 60 * 60));
+    shop.deliver_raw(forged.to_string()).await;
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.count("quarantined_webhooks").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn without_a_configured_secret_every_webhook_is_refused(db: PgPool) {
     let shop = Shop::open_with(
         db,
