@@ -21,6 +21,7 @@ mod metrics;
 mod openapi;
 mod pages;
 mod payments;
+mod predecessors;
 mod pricing;
 mod proxy;
 mod public;
