@@ -23,7 +23,7 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     split(&text).map(|part| network(part).ok_or_else(|| Error::custom(part))).collect()
 }
 
-/// A range of addresses such as 10.0.0.0/8; one address is a range, too.
+/// A range of addresses such as 203.0.113.0/24; one address is a range, too.
 pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }

@@ -103,7 +103,7 @@ impl Kind {
             Self::Origins => "origins such as https://dealix.me, separated by commas",
             Self::AppEnv => "development, test, staging or production",
             Self::Address => "an IP address",
-            Self::Addresses => "IP addresses or ranges such as 10.0.0.0/8, separated by commas",
+            Self::Addresses => "IP addresses or ranges such as 203.0.113.0/24, separated by commas",
             Self::Listener => "an IP address with a port such as 127.0.0.1:9464, or nothing",
             Self::LogFilter => "error, warn, info, debug, trace or a tracing filter",
         }
@@ -277,7 +277,7 @@ mod tests {
             (Kind::AppEnv, "Production", "prod"),
             (Kind::Address, "::1", "localhost"),
             (Kind::Addresses, "127.0.0.1, ::1", "127.0.0.1, proxy"),
-            (Kind::Addresses, "10.0.0.0/8,fd00::/8", "10.0.0.0/33"),
+            (Kind::Addresses, "203.0.113.0/24,fd00::/8", "203.0.113.0/33"),
             (Kind::Listener, "127.0.0.1:9464", "9464"),
             (Kind::Listener, "", ":9464"),
             (Kind::LogFilter, "info,sqlx=warn", "info,sqlx=loud"),

@@ -65,7 +65,7 @@ pub const VARIABLES: &[Variable] = &[
     optional("ADMIN_READ_API_KEYS", "auth.admin_read_api_keys", SecretList, "Keys of scope admin:read, comma separated."),
     required("ADMIN_API_KEYS", "auth.admin_api_keys", SecretList, "Keys of scope admin, comma separated."),
     optional("CORS_ORIGINS", "http.cors_origins", Origins, "Origins that browsers may call us from."),
-    optional("TRUSTED_PROXIES", "http.trusted_proxies", Addresses, "Peers whose X-Forwarded-For is believed: addresses and ranges such as 10.0.0.0/8."),
+    optional("TRUSTED_PROXIES", "http.trusted_proxies", Addresses, "Peers whose X-Forwarded-For is believed: addresses and ranges such as 203.0.113.0/24."),
     optional("RATELIMIT_KEY_PER_MINUTE", "http.rates.key_per_minute", Integer, "Requests in a minute of one recognised key or token."),
     optional("RATELIMIT_ADDRESS_PER_MINUTE", "http.rates.address_per_minute", Integer, "Requests in a minute from one client address without a key."),
     optional("RATELIMIT_CHECKOUT_PER_MINUTE", "http.rates.checkout_per_minute", Integer, "Checkouts in a minute from one client address."),

@@ -60,6 +60,9 @@ pub enum InboxError {
     Unstored,
 }
 
+/// A delivery that carries our secret.
+pub(crate) struct Genuine<'a>(Unproved<'a>);
+
 /// Where events come in.
 pub struct Inbox {
     pub(crate) secrets: WebhookSecrets,
@@ -78,20 +81,29 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Takes a delivery in. Once this returned a [`Receipt`], the event is durable; a forged one costs
-    /// next to nothing. Who hangs up changes nothing.
-    pub async fn receive(
-        self: &Arc<Self>,
-        body: &[u8],
+    /// Looks whether a delivery carries our secret. One that does not may be kept in quarantine.
+    pub(crate) fn recognise<'a>(
+        &self,
+        body: &'a [u8],
         delivery: Delivery<'_>,
-    ) -> Result<Receipt, InboxError> {
+    ) -> Result<Genuine<'a>, InboxError> {
         let unproved = Unproved::parse(body).map_err(|InvalidJson| InboxError::InvalidJson)?;
         if !unproved.secret_token().is_some_and(|token| self.secrets.recognises(&token)) {
             self.quarantine.offer(&unproved, delivery.request_id, self.clock.now());
             return Err(InboxError::BadSignature);
         }
+        Ok(Genuine(unproved))
+    }
+
+    /// Takes a delivery in. Once this returned a [`Receipt`], the event is durable; a forged one costs
+    /// next to nothing. Who hangs up changes nothing.
+    pub(crate) async fn receive(
+        self: &Arc<Self>,
+        Genuine(proved): Genuine<'_>,
+        delivery: Delivery<'_>,
+    ) -> Result<Receipt, InboxError> {
         faults::step("webhook_recognised");
-        let event = Incoming::new(unproved.open(), self.mode, delivery, self.clock.now());
+        let event = Incoming::new(proved.open(), self.mode, delivery, self.clock.now());
         let inbox = Arc::clone(self);
         let taken = self.tasks.finish(async move { inbox.take_in(&event).await }).await;
         taken.unwrap_or_else(|panic| {

@@ -48,10 +48,10 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[derive(Deserialize, ToSchema)]
 struct PublicEvent {
     /// `landing_view` or `demo_request`.
-    #[schema(value_type = String, examples("landing_view"))]
+    #[schema(value_type = String, pattern = "^(landing_view|demo_request)$", examples("landing_view"))]
     event: Option<String>,
     /// The visitor's random id, a UUID that the page made up.
-    #[schema(value_type = String, examples("3f0c1c1e-6d0b-4d57-9d6c-6d8f4f1f3a55"))]
+    #[schema(value_type = String, format = Uuid, examples("3f0c1c1e-6d0b-4d57-9d6c-6d8f4f1f3a55"))]
     distinct_id: Option<String>,
     /// `utm_source`, `utm_medium`, `utm_campaign`, `utm_term`, `utm_content`, `path`, `locale`, `plan`
     /// and `variant` are kept, as short texts.

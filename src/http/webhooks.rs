@@ -57,15 +57,27 @@ async fn receive_moyasar_event(
     State(inbox): State<Arc<Inbox>>,
     State(limits): State<Arc<RateLimits>>,
     context: RequestContext,
-    RawBody(body): RawBody,
+    body: Result<RawBody, Problem>,
 ) -> Result<Json<EventReceived>, Problem> {
     let trace_id = context.trace_id().to_string();
     let delivery = Delivery { request_id: context.request_id(), trace_id: Some(&trace_id) };
-    let received = inbox.receive(&body, delivery).await;
+    let recognised = match &body {
+        Ok(RawBody(body)) => inbox.recognise(body, delivery),
+        // Too large or too slow: refused like any other that is not genuine.
+        Err(_) => Err(InboxError::InvalidJson),
+    };
+    let received = match recognised {
+        Ok(genuine) => {
+            limits.admit_genuine_webhook(&context)?;
+            inbox.receive(genuine, delivery).await
+        }
+        Err(refused) => {
+            limits.admit_refused_webhook(&context)?;
+            Err(refused)
+        }
+    };
     count(&received);
-    if let Err(InboxError::InvalidJson | InboxError::BadSignature) = received {
-        limits.admit_refused_webhook(&context)?;
-    }
+    body?;
     let receipt = received?;
     let (status, id) = match receipt.received {
         Received::Stored => ("ok", None),
@@ -92,7 +104,7 @@ async fn receive_moyasar_event_at_old_path(
     inbox: State<Arc<Inbox>>,
     limits: State<Arc<RateLimits>>,
     context: RequestContext,
-    body: RawBody,
+    body: Result<RawBody, Problem>,
 ) -> Result<Json<EventReceived>, Problem> {
     receive_moyasar_event(inbox, limits, context, body).await
 }

@@ -188,7 +188,7 @@ async fn nobody_escapes_by_naming_another_address_and_nobody_is_blamed_for_it(db
     let app = TestApp::start_with(db, &SMALL);
     // nginx appends whom it saw to whatever the client wrote.
     let (passed, _) = spend(&app, || {
-        let invented = format!("198.51.100.{}, {HERE}", any_byte());
+        let invented = format!("203.0.113.{}, {HERE}", any_byte());
         from(&invented, get(PLANS))
     })
     .await;
@@ -197,7 +197,7 @@ async fn nobody_escapes_by_naming_another_address_and_nobody_is_blamed_for_it(db
     // Who reaches us without a proxy is himself.
     let direct = || {
         let mut request = from(THERE, get(PLANS));
-        let peer: SocketAddr = "198.51.100.9:5000".parse().unwrap();
+        let peer: SocketAddr = "203.0.113.19:5000".parse().unwrap();
         request.extensions_mut().insert(ConnectInfo(peer));
         request
     };
@@ -233,6 +233,29 @@ async fn forged_webhooks_use_up_the_budget_of_who_sends_them_and_no_other(db: Pg
     // Also from the very same address.
     let genuine = app.send(from(HERE, webhook(WEBHOOK_SECRET, "g"))).await;
     assert_eq!((genuine.status, &genuine.json()["status"]), (StatusCode::OK, &json!("ignored")));
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn genuine_webhooks_share_one_budget_wherever_they_come_from(db: PgPool) {
+    let app = TestApp::start_with(db, &SMALL);
+    let large = || {
+        let body = Body::from(vec![b' '; 300 * 1024]);
+        from(THERE, Request::post("/api/v1/webhooks/moyasar").body(body).unwrap())
+    };
+    assert_eq!(spend(&app, large).await.0, 3);
+    for (client, id) in [(HERE, "a"), (THERE, "b"), (HERE, "c")] {
+        let answer = app.send(from(client, webhook(WEBHOOK_SECRET, id))).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.header("ratelimit-policy"), r#""webhook";q=3;w=60"#);
+    }
+    let refused = app.send(from(HERE, webhook(WEBHOOK_SECRET, "d"))).await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (StatusCode::TOO_MANY_REQUESTS, "20")
+    );
+    app.clock.advance(Duration::from_secs(20));
+    let again = app.send(from(HERE, webhook(WEBHOOK_SECRET, "d"))).await;
+    assert_eq!((again.status, &again.json()["status"]), (StatusCode::OK, &json!("ignored")));
 }
 
 #[sqlx::test(migrations = "./migrations")]

@@ -27,6 +27,7 @@ mod proxy;
 mod public;
 mod redis_server;
 mod replay;
+mod scrubbing;
 mod sentry;
 mod settling;
 mod shop;
