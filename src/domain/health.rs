@@ -184,7 +184,8 @@ pub enum Facts {
     Providers(Vec<String>),
     /// The state of the service's breaker.
     Breaker(&'static str),
-    /// The dead-letter queues: how many letters are to be settled, and how old the oldest is.
+    /// The dead-letter queues: how many letters are unresolved, the dead included, and how old the oldest
+    /// is that is not dead.
     Queues { depth: u64, oldest_age: Option<Duration> },
     /// The migrations that the database lacks.
     MissingMigrations(Vec<i64>),
@@ -234,7 +235,7 @@ impl Finding {
             None
         };
         let status = if reason.is_some() { Status::Degraded } else { Status::Ok };
-        let text = reason.map(|_| format!("{depth} letters to settle, {dead} dead"));
+        let text = reason.map(|_| format!("{depth} letters, {dead} of them dead"));
         let facts = Facts::Queues { depth, oldest_age };
         Self { status, reason, text, facts, ..Self::ok(took) }
     }
@@ -389,9 +390,9 @@ mod tests {
         assert_eq!((of(3, 0, Some(15)).status, of(3, 0, Some(15)).text), (Status::Ok, None));
         let old = of(3, 0, Some(16));
         assert_eq!((old.status, old.reason), (Status::Degraded, Some("long_wait")));
-        let dead = of(0, 1, None);
+        let dead = of(1, 1, None);
         assert_eq!((dead.status, dead.reason), (Status::Degraded, Some("dead_letters")));
-        assert_eq!(dead.text.as_deref(), Some("0 letters to settle, 1 dead"));
+        assert_eq!(dead.text.as_deref(), Some("1 letters, 1 of them dead"));
     }
 
     #[test]

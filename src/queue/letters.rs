@@ -116,9 +116,9 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many are still to be settled by us; the dead are an operator's.
+    /// How many are unresolved, the dead included: what is owed does not shrink by giving up.
     pub fn depth(&self) -> u64 {
-        self.ready + self.scheduled + self.in_flight
+        self.ready + self.scheduled + self.in_flight + self.dead
     }
 }
 
