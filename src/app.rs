@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::FromRef;
+use chrono::TimeDelta;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -22,9 +23,9 @@ use crate::db;
 use crate::domain::funnel::Analytics;
 use crate::domain::plan::{CATALOGUE, Catalogue};
 use crate::flows::check_sentry::CheckSentry;
-use crate::flows::heal_checkout::{HealCheckout, Looks, PLACES};
 use crate::flows::health_board::HealthBoard;
 use crate::flows::inbox::Inbox;
+use crate::flows::prompt_look::PromptLook;
 use crate::flows::show_checkout::ShowCheckout;
 use crate::flows::start_checkout::StartCheckout;
 use crate::http::server::{self, Limits};
@@ -41,9 +42,11 @@ use crate::tasks::Tasks;
 use crate::telemetry::{BUILD, Metrics, Telemetry};
 use crate::wake::Wake;
 
+mod after_sales;
 mod inbox;
 mod jobs;
 
+use self::after_sales::AfterSales;
 use self::inbox::{Parts, Surroundings};
 use self::jobs::Watch;
 
@@ -63,7 +66,7 @@ pub(crate) struct AppState {
     pub analytics: Analytics,
     pub start_checkout: StartCheckout,
     pub show_checkout: ShowCheckout,
-    pub heal_checkout: HealCheckout,
+    pub prompt_look: PromptLook,
     pub inbox: Arc<Inbox>,
     pub check_sentry: CheckSentry,
     pub health: HealthBoard,
@@ -94,6 +97,7 @@ pub struct App {
     replay_letters: Option<ReplayLettersJob>,
     /// None without a key at the payment provider: there is nothing to settle.
     settle_events: Option<SettleEventsJob>,
+    after_sales: AfterSales,
     /// None where analytics is switched off: there is nothing to send.
     deliver_events: Option<DeliverEventsJob>,
     watch: Watch,
@@ -141,25 +145,15 @@ impl App {
             catalogue: Arc::clone(&catalogue),
             sells_hidden: config.app.env != Environment::Production,
             app_url: config.app.url.clone(),
+            guard: after_sales::email_guard(config),
+            resolve_after: TimeDelta::seconds(config.checkout.resolve_after_secs.into()),
             analytics,
             clock: clock.clone(),
             wake: wake.clone(),
         };
-        let heal_checkout = HealCheckout {
-            db: db.clone(),
-            moyasar: moyasar.clone(),
-            analytics,
-            clock: clock.clone(),
-            wake: wake.clone(),
-            looks: Looks::default(),
-            places: Arc::new(Semaphore::new(PLACES)),
-        };
-        let show_checkout = ShowCheckout {
-            db: db.clone(),
-            heal: heal_checkout.clone(),
-            tasks: tasks.clone(),
-            clock: clock.clone(),
-        };
+        let prompt_look = PromptLook { db: db.clone(), clock: clock.clone(), wake: wake.clone() };
+        let show_checkout =
+            ShowCheckout { db: db.clone(), prompt_look: prompt_look.clone(), clock: clock.clone() };
         let redis = Redis::new(&config.redis.url).context("REDIS_URL")?;
         let parts = inbox::wire(Surroundings {
             config,
@@ -188,12 +182,13 @@ impl App {
             analytics,
             start_checkout,
             show_checkout,
-            heal_checkout,
+            prompt_look,
             inbox: parts.inbox,
             check_sentry,
             health,
             metrics: Metrics::install()?,
         };
+        let after_sales = AfterSales::new(config, &state, clients.0.clone());
         let limits = limits(config);
         let watch = jobs::watch(config, &state, (redis, parts.letters), clients);
         let Parts { commit_events, keep_quarantine, hand_over, replay_letters, .. } = parts;
@@ -206,6 +201,7 @@ impl App {
             hand_over,
             replay_letters,
             settle_events,
+            after_sales,
             deliver_events,
             watch,
             is_passive,
@@ -270,6 +266,7 @@ impl App {
         if let Some(job) = self.settle_events.clone() {
             tasks.start("settle_events", |stop| job.run(stop));
         }
+        self.after_sales.start(tasks);
         if let Some(job) = self.deliver_events.clone() {
             tasks.start("deliver_events", |stop| job.run(stop));
         }
@@ -312,6 +309,7 @@ impl App {
             if let Some(job) = &self.settle_events {
                 step = step.or(job.step().await?);
             }
+            step = step.or(self.after_sales.step().await?);
             if let Some(job) = &self.deliver_events {
                 step = step.or(job.step().await?);
             }

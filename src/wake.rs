@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 pub(crate) struct Wake {
     /// Rung when a webhook event was stored.
     pub events: Arc<Notify>,
+    /// Rung when the provider should be asked about a checkout, or to cancel an invoice.
+    pub checkouts: Arc<Notify>,
     /// Rung when an outbox row was committed.
     pub outbox: Arc<Notify>,
 }

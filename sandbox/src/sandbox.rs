@@ -167,6 +167,13 @@ impl Sandbox {
         self.world.force_status(payment_id, status).map_err(|error| refused(&error))
     }
 
+    /// Makes an invoice a second time, as if something on the way had sent its request twice.
+    pub fn repeat_invoice(&self, invoice_id: &str) -> anyhow::Result<Invoice> {
+        let (now, links) = (self.world.clock.now(), &self.world.links);
+        let repeated = lock(&self.world.books).repeat_invoice(invoice_id, links, now);
+        repeated.with_context(|| format!("no invoice {invoice_id}"))
+    }
+
     /// Ends an invoice's time now.
     pub fn expire(&self, invoice_id: &str) -> anyhow::Result<Invoice> {
         let now = self.world.clock.now();

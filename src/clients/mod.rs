@@ -79,7 +79,8 @@ impl ClientError {
         match self {
             Self::Unreachable { source, .. } => !source.is_connect(),
             Self::Unreadable { .. } => true,
-            Self::Status { status, .. } => status.is_server_error(),
+            // Only a 4xx says that nothing was done.
+            Self::Status { status, .. } => !status.is_client_error(),
             Self::BreakerOpen { .. } | Self::Passive { .. } => false,
         }
     }

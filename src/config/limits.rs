@@ -19,7 +19,10 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("http.rates.checkout_per_minute", 1, 100_000),
     ("http.rates.webhook_per_minute", 1, 100_000),
     ("database.max_connections", 1, 1_000),
-    ("moyasar.timeout_secs", 1, 60),
+    ("checkout.per_email_hourly", 1, 10_000),
+    ("checkout.resolve_after_secs", 5, 3_600),
+    // A checkout may call twice within the 30 s of its request.
+    ("moyasar.timeout_secs", 1, 10),
     ("posthog.timeout_secs", 1, 60),
     ("posthog.batch_size", 1, 1_000),
     ("llm.timeout_secs", 1, 600),

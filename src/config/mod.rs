@@ -54,6 +54,8 @@ pub struct Config {
     pub llm: LlmConfig,
     /// The health checks.
     pub health: HealthConfig,
+    /// Buying a plan.
+    pub checkout: CheckoutConfig,
     /// The background loops.
     pub jobs: JobsConfig,
     /// The dead-letter queues.
@@ -328,6 +330,16 @@ pub struct HealthConfig {
     pub timeout_ms: u64,
     /// Idle time after which a service that we do not own is asked for a free read.
     pub idle_probe_secs: u64,
+}
+
+/// Buying a plan.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckoutConfig {
+    /// Checkouts that visitors may start for one e-mail address in an hour.
+    pub per_email_hourly: u32,
+    /// Age at which the provider is asked what became of a checkout of which nobody has heard.
+    pub resolve_after_secs: u32,
 }
 
 /// The background loops.

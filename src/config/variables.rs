@@ -70,6 +70,7 @@ pub const VARIABLES: &[Variable] = &[
     optional("RATELIMIT_ADDRESS_PER_MINUTE", "http.rates.address_per_minute", Integer, "Requests in a minute from one client address without a key."),
     optional("RATELIMIT_CHECKOUT_PER_MINUTE", "http.rates.checkout_per_minute", Integer, "Checkouts in a minute from one client address."),
     optional("RATELIMIT_WEBHOOK_PER_MINUTE", "http.rates.webhook_per_minute", Integer, "Genuine webhooks in a minute, and refused ones from one client address."),
+    optional("CHECKOUTS_PER_EMAIL_HOURLY", "checkout.per_email_hourly", Integer, "Checkouts that visitors may start for one e-mail address in an hour."),
     required("MOYASAR_SECRET_KEY", "moyasar.secret_key", Secret, "API key at Moyasar; sk_live_ takes real money."),
     optional("MOYASAR_PUBLISHABLE_KEY", "moyasar.publishable_key", PublishableKey, "Key for browsers."),
     required("MOYASAR_WEBHOOK_SECRET", "moyasar.webhook_secret", Secret, "Shared secret that Moyasar repeats in every webhook body."),

@@ -27,6 +27,8 @@ pub struct NewCheckout {
     pub request_id: String,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
+    /// When the provider is asked what became of it, should nobody have heard by then.
+    pub look_at: DateTime<Utc>,
 }
 
 /// Writes the intent, before anybody else hears of it.
@@ -34,8 +36,9 @@ pub async fn insert(db: impl PgExecutor<'_>, new: &NewCheckout) -> sqlx::Result<
     sqlx::query!(
         "insert into checkouts (id, channel, plan_id, amount_halalas, currency, subscriber,
              customer_name, customer_email, customer_phone, tenant_id, lead_id, locale, distinct_id,
-             callback_token, status, request_id, created_at, updated_at, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'opening', $15, $16, $16, $17)",
+             callback_token, status, request_id, created_at, updated_at, expires_at, look_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'opening', $15, $16, $16,
+             $17, $18)",
         new.id as CheckoutId,
         new.channel as Channel,
         new.plan_id,
@@ -53,10 +56,44 @@ pub async fn insert(db: impl PgExecutor<'_>, new: &NewCheckout) -> sqlx::Result<
         new.request_id,
         new.created_at,
         new.expires_at,
+        new.look_at,
     )
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Waits until nobody else is counting the checkouts of that address, until the transaction ends.
+pub async fn lock_email(tx: &mut PgTransaction<'_>, email: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('checkouts:' || lower($1), 0))",
+        email
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// When the `nth` newest checkout was started that visitors began for that address after `since`;
+/// those that came to nothing do not count.
+pub async fn find_nth_newest(
+    tx: &mut PgTransaction<'_>,
+    email: &str,
+    since: DateTime<Utc>,
+    nth: i64,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select created_at from checkouts
+         where lower(customer_email) = lower($1) and created_at > $2 and channel = 'pricing'
+             and status <> 'refused'
+         order by created_at desc
+         offset $3::bigint - 1 limit 1",
+        email,
+        since,
+        nth,
+    )
+    .fetch_optional(&mut **tx)
+    .await
 }
 
 /// A checkout as the payment that settles it needs to know it.
@@ -103,11 +140,12 @@ pub struct CheckoutView {
     pub last_attempt_status: Option<String>,
     pub last_attempt_message: Option<String>,
     pub payment_url: Option<String>,
-    pub request_id: String,
     pub created_at: DateTime<Utc>,
+    /// When the provider was last asked about it.
+    pub looked_at: Option<DateTime<Utc>>,
 }
 
-/// The checkout with that id and the newest of its payment pages, if there is one.
+/// The checkout with that id and the payment page that its buyer was given, if there is one.
 pub async fn find(db: impl PgExecutor<'_>, id: CheckoutId) -> sqlx::Result<Option<CheckoutView>> {
     sqlx::query_as!(
         CheckoutView,
@@ -115,9 +153,9 @@ pub async fn find(db: impl PgExecutor<'_>, id: CheckoutId) -> sqlx::Result<Optio
         select plan_id, amount_halalas as "amount: Halalas", currency, subscriber,
             locale as "locale: Locale", status as "status: CheckoutStatus",
             refunded_halalas as "refunded: Halalas", paid_at, last_attempt_status,
-            last_attempt_message, request_id, created_at,
+            last_attempt_message, created_at, looked_at,
             (select payment_url from invoices where checkout_id = checkouts.id
-             order by created_at desc limit 1) as payment_url
+             order by is_surplus, created_at limit 1) as payment_url
         from checkouts
         where id = $1
         "#,
@@ -140,23 +178,42 @@ pub async fn find_by_callback_token(
     .await
 }
 
-/// Moves a checkout whose invoice was just stored or refused; one that has moved on already (its
-/// payment was quicker than we were) stays where it is.
-pub async fn set_opened(
-    db: impl PgExecutor<'_>,
+/// Opens a checkout whose invoice is known, once: `false` when it was opened before. One that has moved
+/// on already (its payment was quicker than we were) keeps its status.
+pub async fn set_open(
+    tx: &mut PgTransaction<'_>,
     id: CheckoutId,
-    status: CheckoutStatus,
+    look_at: DateTime<Utc>,
     now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "update checkouts set status = $2, updated_at = $3 where id = $1 and status = 'opening'",
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "update checkouts set opened_at = $3, updated_at = $3, look_at = $2,
+             status = case when status in ('opening', 'refused') then 'pending' else status end
+         where id = $1 and opened_at is null",
         id as CheckoutId,
-        status as CheckoutStatus,
+        look_at,
         now,
     )
-    .execute(db)
+    .execute(&mut **tx)
     .await?;
-    Ok(())
+    Ok(result.rows_affected() == 1)
+}
+
+/// Ends a checkout for which there is no invoice; `false` when it has moved on.
+pub async fn set_refused(
+    tx: &mut PgTransaction<'_>,
+    id: CheckoutId,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "update checkouts set status = 'refused', updated_at = $2, look_at = null
+         where id = $1 and status = 'opening' and opened_at is null",
+        id as CheckoutId,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(result.rows_affected() == 1)
 }
 
 /// Ends a checkout that nobody has paid; one that has moved on stays where it is.

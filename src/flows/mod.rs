@@ -1,14 +1,19 @@
 //! What we do: one file per business verb; owns transactions, knows no HTTP.
 
+pub mod cancel_invoices;
 pub mod check_health;
 pub mod check_sentry;
 pub mod commit_events;
 pub mod company;
 pub mod deliver_events;
+pub mod guard_email;
 pub mod hand_over;
-pub mod heal_checkout;
+pub mod heal_checkouts;
 pub mod health_board;
+pub mod idempotency;
 pub mod inbox;
+pub mod open_checkout;
+pub mod prompt_look;
 pub mod quarantine;
 pub mod replay_letter;
 pub mod request_demo;

@@ -5,17 +5,15 @@ use sqlx::PgPool;
 use crate::clock::Clock;
 use crate::db;
 use crate::db::checkouts::CheckoutView;
-use crate::domain::checkout::{CheckoutId, CheckoutStatus};
+use crate::domain::checkout::CheckoutId;
 use crate::domain::subscription::{Subscription, SubscriptionStatus};
-use crate::flows::heal_checkout::HealCheckout;
-use crate::tasks::Tasks;
+use crate::flows::prompt_look::PromptLook;
 
 /// What showing a checkout needs.
 #[derive(Clone)]
 pub struct ShowCheckout {
     pub db: PgPool,
-    pub heal: HealCheckout,
-    pub tasks: Tasks,
+    pub prompt_look: PromptLook,
     pub clock: Clock,
 }
 
@@ -31,12 +29,8 @@ impl ShowCheckout {
     /// prompts a look at the provider, whose result the next poll shows.
     pub async fn run(&self, id: CheckoutId) -> sqlx::Result<Option<Shown>> {
         let shown = self.peek(id).await?;
-        if let Some(Shown { checkout, .. }) = &shown
-            && checkout.status == CheckoutStatus::Pending
-            && self.heal.is_due(id, checkout.created_at)
-        {
-            let (heal, request_id) = (self.heal.clone(), checkout.request_id.clone());
-            self.tasks.spawn(async move { heal.run(id, &request_id).await });
+        if let Some(Shown { checkout, .. }) = &shown {
+            self.prompt_look.by_buyer(id, checkout).await;
         }
         Ok(shown)
     }

@@ -6,23 +6,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgPool, PgTransaction};
 use url::Url;
 use uuid::Uuid;
 
-use crate::clients::moyasar::{self, Invoice, Moyasar, NewInvoice};
+use crate::clients::moyasar::{self, Moyasar, NewInvoice};
 use crate::clients::{ClientError, Flaw};
 use crate::clock::Clock;
 use crate::db;
 use crate::db::checkouts::NewCheckout;
-use crate::domain::checkout::{Channel, CheckoutId, CheckoutStatus, Locale};
+use crate::domain::checkout::{Channel, CheckoutId, Locale};
 use crate::domain::email::Email;
-use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
-use crate::domain::money::{Halalas, SAR};
+use crate::domain::funnel::Analytics;
+use crate::domain::money::SAR;
 use crate::domain::phone::Phone;
 use crate::domain::plan::{Billing, Catalogue, Plan};
 use crate::faults;
+use crate::flows::guard_email::{EmailGuard, TooMany};
+use crate::flows::idempotency::{self, Claim, IdempotencyKey};
+use crate::flows::open_checkout::{
+    Found, Intent, METADATA_KEY, OpenCheckout, Page, open, refuse, search,
+};
 use crate::wake::Wake;
 
 /// How long a payment page can be paid.
@@ -44,7 +50,8 @@ pub struct Order {
 }
 
 /// What became of an order.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
 pub enum Started {
     /// The customer can pay at `payment_url`.
     InvoiceCreated(OpenCheckout),
@@ -54,18 +61,12 @@ pub enum Started {
     Unavailable,
 }
 
-/// A checkout that can be paid.
-#[derive(Clone, Debug)]
-pub struct OpenCheckout {
-    pub checkout_id: CheckoutId,
-    pub invoice_id: String,
-    /// The invoice's status at the provider.
-    pub invoice_status: String,
-    pub payment_url: String,
-    pub plan_id: String,
-    pub amount: Halalas,
-    pub currency: &'static str,
-    pub expires_at: DateTime<Utc>,
+/// The answer to an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    pub started: Started,
+    /// Whether it was given before, to the same request.
+    pub is_replayed: bool,
 }
 
 /// Why a checkout did not start.
@@ -73,10 +74,19 @@ pub struct OpenCheckout {
 pub enum CheckoutError {
     #[error("plan `{0}` is not for sale")]
     UnknownPlan(String),
+    #[error("the idempotency key stands for another request")]
+    KeyReused,
+    #[error("a request with this idempotency key is in progress")]
+    InProgress { retry_after: Duration },
+    #[error("too many checkouts of one address")]
+    TooMany { retry_after: Duration },
     #[error("the payment provider is not asked at the moment")]
     GatewayUnavailable { retry_after: Duration },
     #[error("the payment provider made no payment page")]
     Gateway(#[source] ClientError),
+    /// It may have made one after all: a look will tell.
+    #[error("the payment provider knows of no payment page yet")]
+    Unresolved { retry_after: Duration },
     #[error("the database failed")]
     Storage(#[from] sqlx::Error),
 }
@@ -92,59 +102,128 @@ pub struct StartCheckout {
     pub sells_hidden: bool,
     /// Root of our public URLs.
     pub app_url: Url,
+    pub guard: EmailGuard,
+    /// When the provider is asked what became of a checkout of which nobody has heard.
+    pub resolve_after: TimeDelta,
     pub analytics: Analytics,
     pub clock: Clock,
     pub wake: Wake,
 }
 
+/// What came of writing an intent.
+enum Intended {
+    Written(NewCheckout),
+    Answered(Answer),
+    Refused(CheckoutError),
+}
+
 impl StartCheckout {
-    /// Starts a checkout; the price always comes from the catalogue.
-    pub async fn run(&self, order: Order) -> Result<Started, CheckoutError> {
+    /// Starts a checkout, once for each key; the price always comes from the catalogue.
+    pub async fn run(
+        &self,
+        order: Order,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, CheckoutError> {
         let plan = self
             .catalogue
             .find_for_sale(&order.plan_id, self.sells_hidden)
             .ok_or_else(|| CheckoutError::UnknownPlan(order.plan_id.clone()))?;
         if plan.billing == Billing::Custom {
-            return Ok(Started::ContactSales);
+            return match order.channel {
+                Channel::Pricing => self.answer_at_once(key, Started::ContactSales).await,
+                // A plan without a price cannot be invoiced.
+                Channel::Service => Err(CheckoutError::UnknownPlan(order.plan_id)),
+            };
         }
-        let Some(moyasar) = &self.moyasar else { return Ok(Started::Unavailable) };
+        let Some(moyasar) = &self.moyasar else {
+            return self.answer_at_once(key, Started::Unavailable).await;
+        };
         faults::step("checkout_ordered");
-        let checkout = self.write_intent(&order, plan).await?;
+        let checkout = match db::in_time(self.write_intent(&order, plan, key.as_ref())).await? {
+            Intended::Written(checkout) => checkout,
+            Intended::Answered(answer) => return Ok(answer),
+            Intended::Refused(error) => return Err(error),
+        };
         faults::step("intent_saved");
-        let made = self.make_invoice(moyasar, &checkout, plan).await;
-        let (invoice, payment_url) = match made {
-            Ok(made) => made,
+        let intent = Intent::from(&checkout);
+        let pages = match self.make_invoice(moyasar, &checkout, plan).await {
+            Ok(page) => vec![page],
+            Err(error) if error.is_uncertain() => {
+                tracing::warn!(
+                    checkout.id = %checkout.id,
+                    error = %error,
+                    "Whether an invoice was made is not known: {error}"
+                );
+                self.find_pages(moyasar, &intent).await?
+            }
             Err(error) => return Err(self.give_up(&checkout, error).await),
         };
         faults::step("invoice_made");
-        let remembered = self.remember_page(&checkout, &invoice.id, payment_url.as_str());
-        if let Err(error) = db::in_time(remembered).await {
-            // The only line that links the two until the invoice's metadata is read.
+        let open = db::in_time(self.remember(&intent, &pages)).await.inspect_err(|error| {
             tracing::error!(
                 checkout.id = %checkout.id,
-                invoice.id,
                 error = %error,
-                "An invoice was made and could not be stored: {error}"
+                "An invoice was made and could not be stored yet: {error}"
             );
-            return Err(error.into());
-        }
+        })?;
         faults::step("page_saved");
         self.wake.outbox.notify_one();
-        Ok(Started::InvoiceCreated(OpenCheckout {
-            checkout_id: checkout.id,
-            invoice_id: invoice.id,
-            invoice_status: invoice.status,
-            payment_url: payment_url.into(),
-            plan_id: checkout.plan_id,
-            amount: checkout.amount,
-            currency: checkout.currency,
-            expires_at: checkout.expires_at,
-        }))
+        Ok(Answer { started: Started::InvoiceCreated(open), is_replayed: false })
     }
 
-    async fn write_intent(&self, order: &Order, plan: &Plan) -> sqlx::Result<NewCheckout> {
+    /// An answer for which nobody has to be asked. Stored with the key if it stays true.
+    async fn answer_at_once(
+        &self,
+        key: Option<IdempotencyKey>,
+        started: Started,
+    ) -> Result<Answer, CheckoutError> {
+        let Some(key) = key else { return Ok(Answer { started, is_replayed: false }) };
+        let answer = async {
+            let mut tx = self.db.begin().await?;
+            let subject = Uuid::new_v4();
+            let claim = idempotency::claim(&mut tx, &key, subject, self.clock.now()).await?;
+            if claim != Claim::Won {
+                return Ok(answered(claim));
+            }
+            if started == Started::ContactSales {
+                db::idempotency_keys::complete(&mut tx, subject, &started).await?;
+                tx.commit().await?;
+            }
+            Ok(None)
+        };
+        let answer = db::in_time(answer).await?;
+        answer.unwrap_or(Ok(Answer { started, is_replayed: false }))
+    }
+
+    /// Writes the intent together with its key, so that a claim always has its checkout.
+    async fn write_intent(
+        &self,
+        order: &Order,
+        plan: &Plan,
+        key: Option<&IdempotencyKey>,
+    ) -> sqlx::Result<Intended> {
+        let checkout = self.intent(order, plan);
+        let (now, mut tx) = (checkout.created_at, self.db.begin().await?);
+        if let Some(key) = key
+            && let Some(answer) =
+                answered(idempotency::claim(&mut tx, key, checkout.id.0, now).await?)
+        {
+            return Ok(answer.map_or_else(Intended::Refused, Intended::Answered));
+        }
+        if order.channel == Channel::Pricing
+            && let Err(TooMany { retry_after }) =
+                self.guard.pass(&mut tx, &order.customer_email, now).await?
+        {
+            return Ok(Intended::Refused(CheckoutError::TooMany { retry_after }));
+        }
+        db::checkouts::insert(&mut *tx, &checkout).await?;
+        tx.commit().await?;
+        Ok(Intended::Written(checkout))
+    }
+
+    fn intent(&self, order: &Order, plan: &Plan) -> NewCheckout {
         let (id, now) = (CheckoutId::random(), self.clock.now());
-        let checkout = NewCheckout {
+        NewCheckout {
             id,
             channel: order.channel,
             plan_id: plan.id.clone(),
@@ -162,9 +241,8 @@ impl StartCheckout {
             request_id: order.request_id.clone(),
             created_at: now,
             expires_at: now + PAGE_LIFE,
-        };
-        db::in_time(db::checkouts::insert(&self.db, &checkout)).await?;
-        Ok(checkout)
+            look_at: now + self.resolve_after,
+        }
     }
 
     /// Personal data stays with us: the provider learns the plan and our id, nothing of the customer.
@@ -173,7 +251,7 @@ impl StartCheckout {
         moyasar: &Moyasar,
         checkout: &NewCheckout,
         plan: &Plan,
-    ) -> Result<(Invoice, Url), ClientError> {
+    ) -> Result<Page, ClientError> {
         let page = self.public_url(&["checkout", &checkout.id.to_string()]);
         let name = match checkout.locale {
             Locale::Ar => &plan.name_ar,
@@ -189,17 +267,12 @@ impl StartCheckout {
             success_url: &page,
             back_url: &page,
             expired_at: checkout.expires_at,
-            metadata: [("checkout_id", checkout_id.as_str()), ("plan_id", &checkout.plan_id)]
-                .into(),
+            metadata: [(METADATA_KEY, checkout_id.as_str()), ("plan_id", &checkout.plan_id)].into(),
         };
         let invoice = moyasar.create_invoice(&new).await?;
-        match invoice.url.clone() {
-            Some(url) => Ok((invoice, url)),
-            // Nobody can pay without it, and the invoice exists: as uncertain as a lost answer.
-            None => {
-                Err(ClientError::Unreadable { client: moyasar::CLIENT, flaw: Flaw::Lacks("url") })
-            }
-        }
+        // Nobody can pay without the address, and the invoice exists: as uncertain as a lost answer.
+        let flaw = Flaw::Lacks("url");
+        Page::of(invoice).ok_or(ClientError::Unreadable { client: moyasar::CLIENT, flaw })
     }
 
     fn public_url(&self, path: &[&str]) -> Url {
@@ -210,45 +283,40 @@ impl StartCheckout {
         url
     }
 
-    /// Stores the payment page and what analytics is to be told, together.
-    async fn remember_page(
+    /// After a lost answer: what the provider has. There is no second request for an invoice; whatever
+    /// this says, the checkout stays `opening`, and a later look tells how it ended.
+    async fn find_pages(
         &self,
-        checkout: &NewCheckout,
-        invoice_id: &str,
-        payment_url: &str,
-    ) -> sqlx::Result<()> {
-        let now = self.clock.now();
-        let initiated =
-            Occurrence::new(FunnelEvent::PaymentInitiated, checkout.distinct_id.as_str(), now)
-                .with("checkout_id", checkout.id.to_string())
-                .with("plan", checkout.plan_id.as_str())
-                .with("amount_halalas", checkout.amount.0)
-                .with("currency", checkout.currency);
-        let mut tx = self.db.begin().await?;
-        let expires_at = Some(checkout.expires_at);
-        db::invoices::insert(&mut *tx, invoice_id, checkout.id, payment_url, expires_at, now)
-            .await?;
-        db::checkouts::set_opened(&mut *tx, checkout.id, CheckoutStatus::Pending, now).await?;
-        let request_id = Some(checkout.request_id.as_str());
-        db::outbox::insert(&mut tx, &initiated, self.analytics, request_id).await?;
-        faults::step("page_unsaved");
-        tx.commit().await
+        moyasar: &Moyasar,
+        intent: &Intent,
+    ) -> Result<Vec<Page>, CheckoutError> {
+        let retry_after = self.resolve_after.to_std().unwrap_or_default();
+        let Found { pages, .. } = search(moyasar, intent).await.map_err(CheckoutError::Gateway)?;
+        if pages.is_empty() { Err(CheckoutError::Unresolved { retry_after }) } else { Ok(pages) }
     }
 
-    /// Where no invoice can exist the checkout is over. Where one may exist it stays `opening`: its
-    /// metadata will tell whose it is.
+    /// Stores the payment page and all that follows from it, together.
+    async fn remember(&self, intent: &Intent, pages: &[Page]) -> sqlx::Result<OpenCheckout> {
+        let mut tx = self.db.begin().await?;
+        let open = open(&mut tx, intent, pages, self.analytics, self.clock.now()).await?;
+        faults::step("page_unsaved");
+        tx.commit().await?;
+        open.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Where no invoice can exist the checkout is over, and the same request may be made again.
     async fn give_up(&self, checkout: &NewCheckout, error: ClientError) -> CheckoutError {
-        if !error.is_uncertain() {
-            let now = self.clock.now();
-            let refused = CheckoutStatus::Refused;
-            let mark = db::checkouts::set_opened(&self.db, checkout.id, refused, now);
-            if let Err(error) = db::in_time(mark).await {
-                tracing::warn!(
-                    checkout.id = %checkout.id,
-                    error = %error,
-                    "A refused checkout could not be marked: {error}"
-                );
-            }
+        let end = async {
+            let mut tx: PgTransaction<'_> = self.db.begin().await?;
+            refuse(&mut tx, checkout.id, self.clock.now()).await?;
+            tx.commit().await
+        };
+        if let Err(error) = db::in_time(end).await {
+            tracing::warn!(
+                checkout.id = %checkout.id,
+                error = %error,
+                "A refused checkout is not marked yet: {error}"
+            );
         }
         match error {
             ClientError::BreakerOpen { retry_after, .. } => {
@@ -261,6 +329,16 @@ impl StartCheckout {
             | ClientError::Status { .. }
             | ClientError::Unreadable { .. }) => CheckoutError::Gateway(error),
         }
+    }
+}
+
+/// The answer that a key already has; none if its request is new.
+fn answered(claim: Claim<Started>) -> Option<Result<Answer, CheckoutError>> {
+    match claim {
+        Claim::Won => None,
+        Claim::Done(started) => Some(Ok(Answer { started, is_replayed: true })),
+        Claim::Reused => Some(Err(CheckoutError::KeyReused)),
+        Claim::InProgress { retry_after } => Some(Err(CheckoutError::InProgress { retry_after })),
     }
 }
 

@@ -19,6 +19,7 @@ mod edge;
 mod etag;
 mod extract;
 mod health;
+mod idempotency;
 mod language;
 mod metrics;
 mod pages;
@@ -94,7 +95,7 @@ fn cors(settings: &Settings) -> CorsLayer {
             edge::REQUEST_ID,
             header::RETRY_AFTER,
             header::ETAG,
-            HeaderName::from_static("idempotent-replayed"),
+            idempotency::REPLAYED,
             HeaderName::from_static("ratelimit"),
             HeaderName::from_static("ratelimit-policy"),
         ])

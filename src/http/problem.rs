@@ -66,6 +66,10 @@ pub enum Problem {
     UnknownPlan(String),
     #[error("the e-mail address is invalid")]
     InvalidEmail,
+    #[error("the idempotency key stands for another request")]
+    IdempotencyKeyReused,
+    #[error("the same request is in progress")]
+    RequestInProgress { retry_after: Duration },
     #[error("the payment gateway failed")]
     PaymentGatewayError,
     #[error("the payment provider failed")]
@@ -116,6 +120,8 @@ impl Problem {
             Self::CheckoutNotFound => Code::CheckoutNotFound,
             Self::UnknownPlan(_) => Code::UnknownPlan,
             Self::InvalidEmail => Code::InvalidEmail,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::RequestInProgress { .. } => Code::RequestInProgress,
             Self::PaymentGatewayError => Code::PaymentGatewayError,
             Self::PaymentProviderError => Code::PaymentProviderError,
             Self::UpstreamUnavailable { .. } => Code::UpstreamUnavailable,
@@ -147,6 +153,8 @@ impl Problem {
             | Self::RateLimited { .. }
             | Self::PlanNotFound
             | Self::CheckoutNotFound
+            | Self::IdempotencyKeyReused
+            | Self::RequestInProgress { .. }
             | Self::PaymentGatewayError
             | Self::UpstreamUnavailable { .. }
             | Self::StorageUnavailable { .. }
@@ -159,6 +167,7 @@ impl Problem {
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::RateLimited { retry_after }
+            | Self::RequestInProgress { retry_after }
             | Self::UpstreamUnavailable { retry_after }
             | Self::StorageUnavailable { retry_after } => {
                 // Rounded up, so that nobody who obeys comes too early.
@@ -183,6 +192,7 @@ impl Problem {
             | Self::CheckoutNotFound
             | Self::UnknownPlan(_)
             | Self::InvalidEmail
+            | Self::IdempotencyKeyReused
             | Self::PaymentGatewayError
             | Self::PaymentProviderError
             | Self::UnknownCode

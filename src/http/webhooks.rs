@@ -9,12 +9,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
-use crate::flows::heal_checkout::HealCheckout;
 use crate::flows::inbox::{Delivery, Inbox, InboxError, Receipt, Received};
+use crate::flows::prompt_look::PromptLook;
 use crate::http::edge::{RateLimits, RequestContext};
 use crate::http::extract::{Json, Path, RawBody};
 use crate::http::problem::{Problem, STORAGE_RETRY_AFTER};
-use crate::tasks::Tasks;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -124,16 +123,11 @@ struct Heard {
     responses((status = 200, description = "Always", body = Heard)),
 )]
 async fn receive_moyasar_invoice(
-    State(flow): State<HealCheckout>,
-    State(tasks): State<Tasks>,
-    context: RequestContext,
+    State(flow): State<PromptLook>,
     token: Result<Path<String>, Problem>,
 ) -> Json<Heard> {
-    if let Ok(Path(token)) = token
-        && let Some(checkout) = flow.find_called_back(&token).await
-    {
-        let request_id = context.request_id().to_owned();
-        tasks.spawn(async move { flow.run(checkout, &request_id).await });
+    if let Ok(Path(token)) = token {
+        flow.by_callback(&token).await;
     }
     Json(Heard { status: "ok" })
 }

@@ -1,9 +1,12 @@
 //! What we do unasked: the background loops, each a `step()` that a test can call.
 
+pub(crate) mod cancel_invoices;
 pub(crate) mod check_health;
 pub(crate) mod commit_events;
 pub(crate) mod deliver_events;
+pub(crate) mod forget_keys;
 pub(crate) mod hand_over;
+pub(crate) mod heal_checkouts;
 pub(crate) mod keep_quarantine;
 pub(crate) mod replay_letters;
 pub(crate) mod send_reports;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use dealix_sandbox::{CardFlow, Fault, Operation, Trouble, cards};
+use dealix_sandbox::{CardFlow, Fault, Operation, Service, Trouble, cards};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -47,17 +46,6 @@ async fn the_provider_learns_nothing_of_the_customer(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
-async fn the_intent_is_written_before_the_provider_is_asked(db: PgPool) {
-    let shop = Shop::open(db).await;
-    shop.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::status(503)));
-    let answer = shop.app.post(CHECKOUT, order()).await;
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-    assert_eq!(answer.code(), "payment-gateway-error");
-    // Nobody knows whether there is an invoice: the intent stays, to be resolved.
-    assert_eq!(shop.count("checkouts where status = 'opening'").await, 1);
-}
-
-#[sqlx::test(migrations = "./migrations")]
 async fn a_provider_that_refuses_ends_the_checkout(db: PgPool) {
     let shop = Shop::open(db).await;
     shop.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::status(400)));
@@ -71,19 +59,11 @@ async fn a_provider_that_refuses_ends_the_checkout(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
-async fn an_answer_that_cannot_be_read_is_a_gateway_error(db: PgPool) {
-    let shop = Shop::open(db).await;
-    shop.sandbox.fault(Fault::after(Operation::CreateInvoice, Trouble::Malformed));
-    let answer = shop.app.post(CHECKOUT, order()).await;
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-    assert_eq!(shop.count("checkouts where status = 'opening'").await, 1);
-}
-
-#[sqlx::test(migrations = "./migrations")]
 async fn an_open_breaker_answers_at_once_with_when_to_come_back(db: PgPool) {
     let shop = Shop::open(db).await;
-    shop.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::status(500)));
-    for _ in 0..5 {
+    // Every request that is refused so is followed by a search, which fails as well.
+    shop.sandbox.fault(Fault::before(Service::Moyasar, Trouble::status(500)));
+    for _ in 0..3 {
         assert_eq!(shop.app.post(CHECKOUT, order()).await.status, StatusCode::BAD_GATEWAY);
     }
     let answer = shop.app.post(CHECKOUT, order()).await;
@@ -92,7 +72,7 @@ async fn an_open_breaker_answers_at_once_with_when_to_come_back(db: PgPool) {
         (StatusCode::SERVICE_UNAVAILABLE, "upstream-unavailable".into())
     );
     assert_eq!(answer.header("retry-after"), "60");
-    assert_eq!(shop.sandbox.ledger().requests("create_invoice"), 5);
+    assert_eq!(shop.sandbox.ledger().requests("create_invoice"), 3);
     let service = json!({ "plan": "starter", "email": "a@example.com" });
     let answer = shop.app.post_as(SERVICE_KEY, "/api/v1/checkout", service).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -149,10 +129,14 @@ async fn an_unknown_plan_is_404(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
-async fn the_test_plan_is_sold_outside_production_only(db: PgPool) {
+async fn the_test_only_plan_is_not_sold_in_production_to_anyone_who_names_it(db: PgPool) {
     let pilot = order_with(&json!({ "plan_id": "pilot_1sar" }));
     let shop = Shop::open(db.clone()).await;
     assert_eq!(shop.app.post(CHECKOUT, pilot.clone()).await.json()["amount_halalas"], 100);
+
+    let hidden = json!({ "plan": "PILOT_1SAR", "email": "a@example.com" });
+    let answer = shop.app.post_as(SERVICE_KEY, "/api/v1/checkout", hidden.clone()).await;
+    assert_eq!(answer.status, StatusCode::OK);
 
     let production = Shop::open_with(
         db,
@@ -165,6 +149,28 @@ async fn the_test_plan_is_sold_outside_production_only(db: PgPool) {
     .await;
     let answer = production.app.post(CHECKOUT, pilot).await;
     assert_eq!((answer.status, answer.code()), (StatusCode::NOT_FOUND, "plan-not-found".into()));
+    let answer = production.app.post_as(SERVICE_KEY, "/api/v1/checkout", hidden).await;
+    assert_eq!(answer.json()["detail"], "unknown_plan: PILOT_1SAR");
+    assert_eq!(production.sandbox.ledger().requests("create_invoice"), 0);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn invalid_json_at_checkout_is_400_in_the_shape_of_every_failure(db: PgPool) {
+    let app = TestApp::start(db);
+    for path in [CHECKOUT, "/api/v1/checkout"] {
+        for body in ["", "{", "not json", "{\"plan_id\":\"starter\"", "\u{feff}{}"] {
+            let request = Request::post(path)
+                .header("content-type", "application/json")
+                .header("x-api-key", SERVICE_KEY);
+            let answer = app.send(request.body(body.into()).unwrap()).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (StatusCode::BAD_REQUEST, "invalid-json".into()),
+                "{body:?}"
+            );
+            assert_eq!(answer.header("content-type"), "application/problem+json");
+        }
+    }
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -326,64 +332,6 @@ async fn a_checkout_is_pending_until_it_is_paid_and_then_shows_the_subscription(
             "subscription": { "status": "active", "current_period_end": "2026-02-02T03:04:05Z" },
         })
     );
-}
-
-#[sqlx::test(migrations = "./migrations")]
-async fn a_lost_webhook_heals_while_the_buyer_is_still_looking(db: PgPool) {
-    let shop = Shop::open(db).await;
-    let bought = shop.buy().await;
-    shop.pay(&bought, cards::MADA_APPROVED).await;
-    drop(shop.sandbox.take_held_webhooks());
-    assert_eq!(shop.look(&bought).await["status"], "pending");
-    assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 0);
-    shop.advance(Duration::from_secs(11));
-    for _ in 0..20 {
-        shop.look(&bought).await;
-    }
-    assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
-    assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 1);
-    let shown = shop.look(&bought).await;
-    assert_eq!(
-        (&shown["status"], &shown["subscription"]["status"]),
-        (&json!("paid"), &json!("active"))
-    );
-}
-
-#[sqlx::test(migrations = "./migrations")]
-async fn an_invoice_callback_is_only_a_prompt_and_always_200(db: PgPool) {
-    let shop = Shop::open(db).await;
-    let bought = shop.buy().await;
-    shop.pay(&bought, cards::MADA_APPROVED).await;
-    drop(shop.sandbox.take_held_webhooks());
-    let callback = shop.sandbox.ledger().invoices()[0].callback_url.clone().unwrap();
-    let path = callback.strip_prefix("http://127.0.0.1:8001").unwrap();
-    assert_eq!(
-        shop.app
-            .post("/api/v1/webhooks/moyasar/invoices/guess", json!({ "status": "paid" }))
-            .await
-            .status,
-        StatusCode::OK
-    );
-    for odd in ["%00", "%ff"] {
-        let path = format!("/api/v1/webhooks/moyasar/invoices/{odd}");
-        assert_eq!(shop.app.post(&path, json!({})).await.status, StatusCode::OK, "{odd}");
-    }
-    assert_eq!(shop.app.post(path, json!("whatever")).await.status, StatusCode::OK);
-    assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
-    assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 1);
-    assert_eq!(shop.look(&bought).await["status"], "paid");
-}
-
-#[sqlx::test(migrations = "./migrations")]
-async fn a_head_of_a_waiting_checkout_has_no_effects(db: PgPool) {
-    let shop = Shop::open(db).await;
-    let bought = shop.buy().await;
-    shop.advance(Duration::from_secs(60));
-    let path = format!("{CHECKOUT}/{}", bought.checkout_id);
-    let answer = shop.app.send(Request::head(&path).body(Body::empty()).unwrap()).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
-    assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 0);
 }
 
 #[sqlx::test(migrations = "./migrations")]

@@ -191,6 +191,7 @@ fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
         ("RATELIMIT_ADDRESS_PER_MINUTE", "100000"),
         ("RATELIMIT_CHECKOUT_PER_MINUTE", "100000"),
         ("RATELIMIT_WEBHOOK_PER_MINUTE", "100000"),
+        ("CHECKOUTS_PER_EMAIL_HOURLY", "10000"),
     ];
     let all = own.iter().chain(variables);
     all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -10,11 +10,15 @@
 
 mod breakers;
 mod checkout;
+mod checkout_doubt;
 mod dead_letters;
+mod email_guard;
 mod everywhere;
 mod frozen;
 mod harness;
+mod healing;
 mod health;
+mod idempotency;
 mod inbox;
 mod limits;
 mod metrics;
@@ -31,5 +35,6 @@ mod scrubbing;
 mod sentry;
 mod settling;
 mod shop;
+mod surplus;
 mod webhooks;
 mod worker;

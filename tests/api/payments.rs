@@ -155,7 +155,7 @@ async fn an_invoice_that_ended_unpaid_ends_the_checkout_and_late_money_is_for_a_
     shop.sandbox.expire(&bought.invoice_id).unwrap();
     shop.advance(Duration::from_secs(11));
     shop.look(&bought).await;
-    assert!(shop.app.tasks.stop(Duration::from_secs(5)).await);
+    shop.run_jobs().await;
     assert_eq!(shop.look(&bought).await["status"], "expired");
 
     shop.sandbox.fault(Fault::payment(Twist::Late).once());

@@ -8,7 +8,7 @@ use dealix_sandbox::{Card, Options, Payment, Sandbox};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::{Answer, NOW, TestApp, WEBHOOK_SECRET};
+use crate::harness::{Answer, NOW, TestApp, WEBHOOK_SECRET, json as json_request};
 
 /// The service beside its sandbox; both clocks stand at the same time.
 pub struct Shop {
@@ -63,6 +63,25 @@ impl Shop {
         let started = answer.json();
         let text = |name: &str| started[name].as_str().unwrap().to_owned();
         Bought { checkout_id: text("checkout_id"), invoice_id: text("invoice_id") }
+    }
+
+    /// Orders the starter plan under an idempotency key.
+    pub async fn order_once(&self, key: &str, order: &Value) -> Answer {
+        let request = Request::post("/api/v1/pricing/checkout").header("idempotency-key", key);
+        self.app.send(json_request(request, order)).await
+    }
+
+    /// Lets the background loops do what there is to do.
+    pub async fn run_jobs(&self) {
+        self.app.app.run_jobs_until_idle().await.unwrap();
+    }
+
+    /// The statuses of the checkouts, oldest first.
+    pub async fn statuses(&self) -> Vec<String> {
+        sqlx::query_scalar("select status from checkouts order by created_at")
+            .fetch_all(&self.app.db)
+            .await
+            .unwrap()
     }
 
     /// Pays an invoice.

@@ -21,6 +21,9 @@ const SETTINGS: &str = "\
 tick_ms = 100
 event_concurrency = 2
 lease_secs = 5
+
+[checkout]
+resolve_after_secs = 5
 ";
 
 /// Runs, dies and runs again until it is dropped.

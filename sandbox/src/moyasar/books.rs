@@ -95,6 +95,27 @@ impl Books {
         invoice
     }
 
+    /// Takes the request for an invoice once more, as if something on the way had sent it twice.
+    pub(crate) fn repeat_invoice(
+        &mut self,
+        id: &str,
+        links: &Links,
+        now: DateTime<Utc>,
+    ) -> Option<Invoice> {
+        let first = self.invoices.get(id)?.clone();
+        let request = NewInvoice {
+            amount: first.amount,
+            currency: first.currency,
+            description: first.description,
+            callback_url: first.callback_url,
+            success_url: first.success_url,
+            back_url: first.back_url,
+            expired_at: first.expired_at,
+            metadata: first.metadata,
+        };
+        Some(self.open_invoice(request, links, now))
+    }
+
     /// The invoice with its payments; it expires by being looked at.
     pub(crate) fn invoice(&self, id: &str, now: DateTime<Utc>) -> Option<Invoice> {
         self.invoices.get(id).map(|invoice| self.filled(invoice, now))

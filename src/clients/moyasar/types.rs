@@ -129,6 +129,22 @@ impl fmt::Debug for Invoice {
 pub(super) struct InvoicePage {
     #[serde(default, deserialize_with = "null_as_empty")]
     pub invoices: Vec<Invoice>,
+    #[serde(default, deserialize_with = "or_default")]
+    meta: Meta,
+}
+
+/// Where a page stands among the others.
+#[derive(Debug, Default, Deserialize)]
+struct Meta {
+    #[serde(default, deserialize_with = "integer")]
+    next_page: Option<i64>,
+}
+
+impl InvoicePage {
+    /// The number of the page behind this one, if there is one.
+    pub fn next(&self) -> Option<i64> {
+        self.meta.next_page
+    }
 }
 
 fn in_milliseconds<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {

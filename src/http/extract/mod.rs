@@ -31,6 +31,13 @@ pub use body::{LARGE_BODIES, RawBody};
 #[derive(Clone, Debug)]
 pub struct Json<T>(pub T);
 
+/// A JSON body, and the bytes that it was read from.
+#[derive(Clone, Debug)]
+pub struct RawJson<T> {
+    pub value: T,
+    pub body: Bytes,
+}
+
 /// The parameters in the path.
 #[derive(Clone, Debug)]
 pub struct Path<T>(pub T);
@@ -54,11 +61,24 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        RawJson::from_request(request, state).await.map(|RawJson { value, .. }| Self(value))
+    }
+}
+
+impl<S, T> FromRequest<S> for RawJson<T>
+where
+    S: Sync,
+    T: DeserializeOwned,
+    Arc<Settings>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             return Err(Problem::UnsupportedMediaType);
         }
         let RawBody(body) = RawBody::from_request(request, state).await?;
-        parse(&body).map(Self)
+        parse(&body).map(|value| Self { value, body })
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Fault {
     InvalidEmail,
     /// It is no phone number that can be called.
     InvalidPhone,
+    /// It is no key that a request can be known by.
+    InvalidIdempotencyKey,
     /// Consent was not given.
     ConsentNeeded,
 }
@@ -55,6 +57,10 @@ impl Fault {
             Self::InvalidPhone => (
                 "This is not a mobile number in a form we know, such as 05XXXXXXXX.",
                 "هذا ليس رقم جوال بصيغة نعرفها، مثل 05XXXXXXXX.",
+            ),
+            Self::InvalidIdempotencyKey => (
+                "One key of 1 to 255 visible ASCII characters is wanted.",
+                "المطلوب مفتاح واحد من 1 إلى 255 من محارف ASCII المرئية.",
             ),
             Self::ConsentNeeded => ("Consent is needed.", "الموافقة مطلوبة."),
         };
@@ -184,6 +190,7 @@ mod tests {
             Fault::TooLong { max: 80 },
             Fault::InvalidEmail,
             Fault::InvalidPhone,
+            Fault::InvalidIdempotencyKey,
             Fault::ConsentNeeded,
         ] {
             let error = FieldError { pointer: "/a/0".into(), fault };

@@ -68,6 +68,8 @@ codes! {
     CheckoutNotFound = "checkout-not-found", NOT_FOUND, Never;
     UnknownPlan = "unknown-plan", BAD_REQUEST, Never;
     InvalidEmail = "invalid-email", BAD_REQUEST, Never;
+    IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, Never;
+    RequestInProgress = "request-in-progress", CONFLICT, Later;
     PaymentGatewayError = "payment-gateway-error", BAD_GATEWAY, Later;
     PaymentProviderError = "payment-provider-error", BAD_GATEWAY, Later;
     UpstreamUnavailable = "upstream-unavailable", SERVICE_UNAVAILABLE, Later;
@@ -124,6 +126,8 @@ mod tests {
                 ("checkout-not-found", 404, false),
                 ("unknown-plan", 400, false),
                 ("invalid-email", 400, false),
+                ("idempotency-key-reused", 422, false),
+                ("request-in-progress", 409, true),
                 ("payment-gateway-error", 502, true),
                 ("payment-provider-error", 502, true),
                 ("upstream-unavailable", 503, true),

@@ -136,6 +136,26 @@ impl Code {
                 text("Invalid e-mail address", "The e-mail address is not valid."),
                 text("عنوان البريد الإلكتروني غير صحيح", "عنوان البريد الإلكتروني غير صحيح."),
             ),
+            Self::IdempotencyKeyReused => (
+                text(
+                    "Idempotency key reused",
+                    "This Idempotency-Key was used for another request. Take a new one.",
+                ),
+                text(
+                    "مفتاح التكرار مستخدم",
+                    "استُخدمت قيمة Idempotency-Key هذه لطلب آخر. استخدم قيمة جديدة.",
+                ),
+            ),
+            Self::RequestInProgress => (
+                text(
+                    "Request in progress",
+                    "The same request is being processed. Ask again after the time in Retry-After.",
+                ),
+                text(
+                    "الطلب قيد المعالجة",
+                    "الطلب نفسه قيد المعالجة. أعد المحاولة بعد المدة المذكورة في Retry-After.",
+                ),
+            ),
             Self::PaymentGatewayError => (
                 text(
                     "Payment gateway error",

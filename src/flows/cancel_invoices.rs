@@ -1,0 +1,161 @@
+//! Cancel the invoices that a checkout has too many: one of them is enough to be paid.
+//!
+//! Only an invoice that names the same checkout is canceled, and only while nobody has paid it; what
+//! was paid is settled instead. What cannot be canceled is given to a person.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::clients::ClientError;
+use crate::clients::moyasar::{Invoice, Moyasar};
+use crate::clock::Clock;
+use crate::db;
+use crate::db::invoices::ClaimedCancel;
+use crate::db::reviews::NewReview;
+use crate::flows::open_checkout::{has_ended, names};
+use crate::wake::Wake;
+
+/// Refusals after which a person takes over.
+const ATTEMPTS: i32 = 5;
+
+/// The time between two attempts.
+const PAUSE: TimeDelta = TimeDelta::minutes(1);
+
+/// What canceling invoices needs.
+#[derive(Clone)]
+pub struct CancelInvoices {
+    pub db: PgPool,
+    pub moyasar: Moyasar,
+    /// How long an invoice belongs to whoever claimed it.
+    pub lease: TimeDelta,
+    pub clock: Clock,
+    pub wake: Wake,
+}
+
+/// What is to be done about an invoice that is one too many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// It can be paid, and should not be.
+    Cancel,
+    /// It can no longer be paid.
+    Ended,
+    /// Somebody has paid, or begun to: that is settled like any other payment.
+    Settle,
+    /// It is none of this checkout's.
+    NotOurs,
+}
+
+impl CancelInvoices {
+    /// Deals with the invoice that waits for longest; `false` when none does, or the provider is away.
+    pub async fn cancel_one(&self) -> sqlx::Result<bool> {
+        let (token, now) = (Uuid::new_v4(), self.clock.now());
+        let claimed = db::invoices::claim_cancel(&self.db, token, now, now + self.lease).await?;
+        let Some(claimed) = claimed else { return Ok(false) };
+        match self.try_to_cancel(&claimed).await {
+            Ok(Verdict::Cancel | Verdict::Ended) => self.finish(&claimed, token, "canceled").await,
+            Ok(Verdict::Settle) => {
+                let (checkout, now) = (claimed.checkout_id, self.clock.now());
+                db::looks::prompt(&self.db, checkout, TimeDelta::zero(), now).await?;
+                self.wake.checkouts.notify_one();
+                self.finish(&claimed, token, "paid").await
+            }
+            Ok(Verdict::NotOurs) => {
+                self.ask_person(&claimed, token, "it does not name this checkout").await
+            }
+            Err(error) if is_refusal(&error) && claimed.failures + 1 >= ATTEMPTS => {
+                self.ask_person(&claimed, token, "the provider does not cancel it").await
+            }
+            Err(error) => self.wait(&claimed, token, &error).await.map(|()| is_refusal(&error)),
+        }
+    }
+
+    /// Looks before it acts, and again when the provider refuses: what it refuses has usually ended.
+    async fn try_to_cancel(&self, claimed: &ClaimedCancel) -> Result<Verdict, ClientError> {
+        let look = async || {
+            let invoice = self.moyasar.fetch_invoice(&claimed.id).await?;
+            Ok::<_, ClientError>(verdict(&invoice, claimed))
+        };
+        match look().await? {
+            Verdict::Cancel => match self.moyasar.cancel_invoice(&claimed.id).await {
+                Ok(_) => Ok(Verdict::Cancel),
+                Err(error) if is_refusal(&error) => match look().await? {
+                    Verdict::Cancel => Err(error),
+                    changed @ (Verdict::Ended | Verdict::Settle | Verdict::NotOurs) => Ok(changed),
+                },
+                Err(error) => Err(error),
+            },
+            other @ (Verdict::Ended | Verdict::Settle | Verdict::NotOurs) => Ok(other),
+        }
+    }
+
+    async fn finish(
+        &self,
+        claimed: &ClaimedCancel,
+        token: Uuid,
+        outcome: &str,
+    ) -> sqlx::Result<bool> {
+        db::invoices::finish_cancel(&self.db, &claimed.id, token, outcome).await.map(|_| true)
+    }
+
+    async fn ask_person(
+        &self,
+        claimed: &ClaimedCancel,
+        token: Uuid,
+        cause: &str,
+    ) -> sqlx::Result<bool> {
+        let difference = format!("invoice {} is one too many: {cause}", claimed.id);
+        let question = NewReview {
+            kind: "surplus_invoice",
+            payment_id: None,
+            checkout_id: Some(claimed.checkout_id),
+            event_id: None,
+            difference: &difference,
+            opened_at: self.clock.now(),
+        };
+        let mut tx = self.db.begin().await?;
+        db::reviews::insert(&mut *tx, &question).await?;
+        if db::invoices::finish_cancel(&mut *tx, &claimed.id, token, "given_up").await? {
+            tx.commit().await?;
+            let checkout = claimed.checkout_id;
+            tracing::error!(checkout.id = %checkout, "An invoice needs a person: {difference}");
+        }
+        Ok(true)
+    }
+
+    /// The provider refused, or was not there; only a refusal counts.
+    async fn wait(
+        &self,
+        claimed: &ClaimedCancel,
+        token: Uuid,
+        error: &ClientError,
+    ) -> sqlx::Result<()> {
+        let ClaimedCancel { id, failures, .. } = claimed;
+        tracing::warn!(invoice.id = id, error = %error, "An invoice was not canceled: {error}");
+        let failures = failures + i32::from(is_refusal(error));
+        let next: DateTime<Utc> = self.clock.now() + PAUSE;
+        db::invoices::release_cancel(&self.db, id, token, failures, error.class(), next).await
+    }
+}
+
+/// Whether the provider itself will not do this; a key that it does not take says nothing of an invoice.
+fn is_refusal(error: &ClientError) -> bool {
+    error.is_answer() && !error.is_denied()
+}
+
+fn verdict(invoice: &Invoice, claimed: &ClaimedCancel) -> Verdict {
+    let is_settled = |status: &str| {
+        !matches!(status, "" | "initiated" | "failed" | "canceled" | "expired" | "abandoned")
+    };
+    if invoice.id != claimed.id || !names(invoice, claimed.checkout_id) {
+        Verdict::NotOurs
+    } else if is_settled(&invoice.status)
+        || invoice.payments.iter().any(|payment| is_settled(&payment.status))
+    {
+        Verdict::Settle
+    } else if has_ended(&invoice.status) {
+        Verdict::Ended
+    } else {
+        Verdict::Cancel
+    }
+}

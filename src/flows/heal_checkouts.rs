@@ -1,0 +1,307 @@
+//! Heal checkouts that nobody told us enough about: ask the provider what invoices they have, and settle
+//! what was paid.
+//!
+//! A checkout is looked at when its date has come: a minute after it began, if nobody knows whether it
+//! has an invoice; when a buyer waits or the provider calls back; and once more after its end. The
+//! effects of a payment found so are those of a webhook, once.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::clients::ClientError;
+use crate::clients::moyasar::{Invoice, Moyasar};
+use crate::clock::Clock;
+use crate::db;
+use crate::db::looks::ClaimedLook;
+use crate::db::reviews::NewReview;
+use crate::domain::checkout::{CheckoutId, CheckoutStatus};
+use crate::domain::funnel::Analytics;
+use crate::faults;
+use crate::flows::open_checkout::{Found, Intent, open, refuse, search};
+use crate::flows::settle_payment::{Context, settle_payment};
+use crate::wake::Wake;
+
+/// How soon the provider is asked again after it gave no answer; doubled each time up to the longest.
+const FIRST_PAUSE: TimeDelta = TimeDelta::seconds(5);
+const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(10);
+
+/// How often a checkout is looked at whose time is over and whose invoice says neither.
+const LATE_PAUSE: TimeDelta = TimeDelta::hours(6);
+
+/// How long after the end of its time a checkout is given to a person.
+const UNDECIDED_AFTER: TimeDelta = TimeDelta::hours(48);
+
+/// What healing checkouts needs.
+#[derive(Clone)]
+pub struct HealCheckouts {
+    pub db: PgPool,
+    pub moyasar: Moyasar,
+    pub analytics: Analytics,
+    /// How old a checkout without an invoice must be to be over: older than any request, so that none
+    /// is ended that is just being made.
+    pub resolve_after: TimeDelta,
+    /// How long a checkout belongs to whoever claimed it.
+    pub lease: TimeDelta,
+    pub clock: Clock,
+    pub wake: Wake,
+}
+
+/// What came of trying to heal one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Healed {
+    /// No checkout was due.
+    NoneDue,
+    /// One was looked at.
+    One,
+    /// The provider gave no answer: the next checkout would fare no better.
+    ProviderAway,
+}
+
+/// Why a look told nothing.
+#[derive(Debug, thiserror::Error)]
+enum Unseen {
+    #[error("the provider did not tell: {0}")]
+    Provider(#[from] ClientError),
+    #[error("the database failed: {0}")]
+    Storage(#[from] sqlx::Error),
+}
+
+/// A checkout in our hands.
+struct Look {
+    token: Uuid,
+    lease_until: DateTime<Utc>,
+    claimed: ClaimedLook,
+    intent: Intent,
+}
+
+impl HealCheckouts {
+    /// Looks at the checkout that is due for longest. Whatever happens, it is not forgotten: its lease
+    /// ends by itself.
+    pub async fn heal_one(&self) -> sqlx::Result<Healed> {
+        let (token, now) = (Uuid::new_v4(), self.clock.now());
+        let lease_until = now + self.lease;
+        let claimed = db::looks::claim(&self.db, token, now, lease_until).await?;
+        let Some(claimed) = claimed else { return Ok(Healed::NoneDue) };
+        let intent = Intent::from(&claimed);
+        let look = Look { token, lease_until, claimed, intent };
+        match self.look(&look).await {
+            Ok(()) => {
+                self.finish(&look).await?;
+                self.wake.outbox.notify_one();
+                Ok(Healed::One)
+            }
+            Err(Unseen::Provider(error)) => {
+                self.wait(&look, &error).await?;
+                let is_answer = error.is_answer() && !error.is_denied();
+                Ok(if is_answer { Healed::One } else { Healed::ProviderAway })
+            }
+            Err(Unseen::Storage(error)) => Err(error),
+        }
+    }
+
+    async fn look(&self, look: &Look) -> Result<(), Unseen> {
+        if look.claimed.opened_at.is_none() && !self.resolve(look).await? {
+            return Ok(());
+        }
+        let checkout = look.intent.id;
+        faults::step("look_begun");
+        let mut ends = Vec::new();
+        for stored in db::invoices::list(&self.db, checkout).await? {
+            let invoice = self.moyasar.fetch_invoice(&stored.id).await?;
+            ends.push(end(&invoice.status));
+            self.settle_payments(&look.intent, &stored.id, invoice).await?;
+        }
+        // Nothing ever tells us that an invoice ended unpaid: it has to be read there. While one of
+        // them can be paid, the checkout can. The buyer was given the first.
+        if let Some(Some(status)) = ends.first()
+            && ends.iter().all(Option::is_some)
+        {
+            db::checkouts::close(&self.db, checkout, *status, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds out whether a checkout has an invoice, and opens or ends it; tells whether it has one.
+    async fn resolve(&self, look: &Look) -> Result<bool, Unseen> {
+        let Look { token, claimed, intent, .. } = look;
+        let is_known = !db::invoices::list(&self.db, intent.id).await?.is_empty();
+        let Found { pages, strange } =
+            if is_known { Found::default() } else { search(&self.moyasar, intent).await? };
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        if db::looks::lock(&mut *tx, intent.id, *token).await?.is_none() {
+            return Ok(false);
+        }
+        for invoice in &strange {
+            let difference =
+                format!("invoice {invoice} names the checkout and is not what was asked for");
+            let question = self.question(intent.id, "strange_invoice", &difference);
+            db::reviews::insert(&mut *tx, &question).await?;
+        }
+        let is_open = if is_known || !pages.is_empty() {
+            open(&mut tx, intent, &pages, self.analytics, now).await?.is_some()
+        } else if now >= claimed.created_at + self.resolve_after {
+            refuse(&mut tx, intent.id, now).await?;
+            false
+        } else {
+            // The request that makes the invoice may still be under way.
+            false
+        };
+        tx.commit().await?;
+        for invoice in &strange {
+            tracing::error!(
+                checkout.id = %intent.id,
+                invoice.id = invoice,
+                "An invoice needs a person: it is not what was asked for"
+            );
+        }
+        Ok(is_open)
+    }
+
+    async fn settle_payments(
+        &self,
+        intent: &Intent,
+        invoice_id: &str,
+        invoice: Invoice,
+    ) -> sqlx::Result<()> {
+        for mut payment in invoice.payments {
+            // It stands in the invoice that we asked for, whatever its own field says or lacks.
+            payment.invoice_id = Some(invoice_id.to_owned());
+            let (analytics, request_id) = (self.analytics, intent.request_id.as_str());
+            let now = self.clock.now();
+            let context = Context { analytics, adopted_by: None, request_id, now };
+            let mut tx = self.db.begin().await?;
+            let settled = settle_payment(&mut tx, &payment, &[], context).await?;
+            faults::step("healing_unsaved");
+            tx.commit().await?;
+            settled.questions.announce();
+            faults::step("healing_saved");
+        }
+        Ok(())
+    }
+
+    /// Says when the next look is due, if any.
+    async fn finish(&self, look: &Look) -> sqlx::Result<()> {
+        let Look { token, lease_until, claimed, intent } = look;
+        let mut tx = self.db.begin().await?;
+        let Some(status) = db::looks::lock(&mut *tx, intent.id, *token).await? else {
+            return Ok(());
+        };
+        let next = self.next_look(status, claimed, intent);
+        let is_undecided = status == CheckoutStatus::Pending && next.is_none();
+        if is_undecided {
+            let question = self.question(intent.id, "undecided_checkout", UNDECIDED);
+            db::reviews::insert(&mut *tx, &question).await?;
+        }
+        db::looks::finish(&mut *tx, intent.id, *token, *lease_until, 0, next).await?;
+        tx.commit().await?;
+        if is_undecided {
+            tracing::error!(checkout.id = %intent.id, "A checkout needs a person: {UNDECIDED}");
+        }
+        Ok(())
+    }
+
+    /// The provider told nothing: the checkout waits, and nothing is counted against it.
+    async fn wait(&self, look: &Look, error: &ClientError) -> sqlx::Result<()> {
+        let Look { token, lease_until, claimed, intent } = look;
+        tracing::warn!(
+            checkout.id = %intent.id,
+            error = %error,
+            "A checkout was not looked at: {error}"
+        );
+        let failures = claimed.failures.saturating_add(1);
+        let pause = pause(claimed.failures, error.retry_after());
+        let next = Some(self.clock.now() + pause);
+        db::looks::finish(&self.db, intent.id, *token, *lease_until, failures, next).await
+    }
+
+    fn question<'a>(
+        &self,
+        checkout: CheckoutId,
+        kind: &'static str,
+        difference: &'a str,
+    ) -> NewReview<'a> {
+        NewReview {
+            kind,
+            payment_id: None,
+            checkout_id: Some(checkout),
+            event_id: None,
+            difference,
+            opened_at: self.clock.now(),
+        }
+    }
+
+    /// When a checkout that was just looked at is looked at again.
+    fn next_look(
+        &self,
+        status: CheckoutStatus,
+        claimed: &ClaimedLook,
+        intent: &Intent,
+    ) -> Option<DateTime<Utc>> {
+        let now = self.clock.now();
+        match status {
+            CheckoutStatus::Opening => Some(claimed.created_at + self.resolve_after),
+            CheckoutStatus::Refused => None,
+            _ if now < intent.last_look_at() => Some(intent.last_look_at()),
+            CheckoutStatus::Pending if now < intent.expires_at + UNDECIDED_AFTER => {
+                Some(now + LATE_PAUSE)
+            }
+            CheckoutStatus::Pending
+            | CheckoutStatus::Paid
+            | CheckoutStatus::Refunded
+            | CheckoutStatus::Failed
+            | CheckoutStatus::Expired
+            | CheckoutStatus::Canceled
+            | CheckoutStatus::Review => None,
+        }
+    }
+}
+
+const UNDECIDED: &str = "its time is over, and the provider says neither paid nor ended";
+
+/// How long to wait after so many failures in a row; longer if the provider says so. ±20 %, so that
+/// what failed together does not come back together.
+fn pause(failures: i32, asked: Option<Duration>) -> TimeDelta {
+    let doubled = 1_i32 << failures.clamp(0, 10);
+    let asked = asked.and_then(|asked| TimeDelta::from_std(asked).ok()).unwrap_or_default();
+    let pause = (FIRST_PAUSE * doubled).max(asked).min(LONGEST_PAUSE);
+    pause * fastrand::i32(80..=120) / 100
+}
+
+/// How an invoice with that status ended without a payment, if it did. `failed` is no end: it may
+/// speak of one attempt only, and money for a checkout that was ended by mistake is held back.
+fn end(status: &str) -> Option<CheckoutStatus> {
+    match status {
+        "expired" => Some(CheckoutStatus::Expired),
+        "canceled" => Some(CheckoutStatus::Canceled),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_never_be_paid_again_has_ended() {
+        assert_eq!(end("expired"), Some(CheckoutStatus::Expired));
+        assert_eq!(end("canceled"), Some(CheckoutStatus::Canceled));
+        for open in ["initiated", "paid", "failed", "refunded", "voided", "on_hold", "of_tomorrow"]
+        {
+            assert_eq!(end(open), None, "{open}");
+        }
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_ten_minutes_and_heeds_the_provider() {
+        for (failures, asked, seconds) in
+            [(0, None, 5), (1, None, 10), (3, None, 40), (40, None, 600), (0, Some(60), 60)]
+        {
+            let pause = pause(failures, asked.map(Duration::from_secs)).num_seconds();
+            assert!((seconds * 4 / 5..=seconds * 6 / 5).contains(&pause), "{failures}: {pause}");
+        }
+    }
+}
