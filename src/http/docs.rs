@@ -138,7 +138,7 @@ fn security(scope: Scope) -> Vec<SecurityRequirement> {
 /// Adds the failures that every operation of its kind can end in, and gives all of them their shape.
 fn add_problems(path: &str, operation: &mut Operation) {
     let mut codes = vec![Code::Internal, Code::RequestTimeout];
-    if !edge::is_health(path) {
+    if edge::is_limited(path) {
         codes.push(Code::RateLimited);
     }
     if operation.security.is_some() {

@@ -116,7 +116,8 @@ struct Heard {
 }
 
 /// Hears that an invoice changed. Nothing in the body is believed or even read: it only prompts a
-/// look at the provider, and only where the token in the path is a checkout's.
+/// look at the provider, and only where the token in the path is a checkout's and whoever sends it
+/// has not done so too often.
 #[utoipa::path(
     post, path = "/api/v1/webhooks/moyasar/invoices/{token}", tag = "webhooks",
     params(("token" = String, Path, description = "The checkout's callback token")),
@@ -124,9 +125,13 @@ struct Heard {
 )]
 async fn receive_moyasar_invoice(
     State(flow): State<PromptLook>,
+    State(limits): State<Arc<RateLimits>>,
+    context: RequestContext,
     token: Result<Path<String>, Problem>,
 ) -> Json<Heard> {
-    if let Ok(Path(token)) = token {
+    if limits.may_prompt(&context)
+        && let Ok(Path(token)) = token
+    {
         flow.by_callback(&token).await;
     }
     Json(Heard { status: "ok" })

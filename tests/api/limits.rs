@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, StatusCode};
+use dealix_sandbox::cards;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -236,6 +237,30 @@ async fn forged_webhooks_use_up_the_budget_of_who_sends_them_and_no_other(db: Pg
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn an_invoice_callback_over_its_budget_is_200_and_prompts_nothing(db: PgPool) {
+    let shop = Shop::open_with(db, &SMALL).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    let callback = shop.sandbox.ledger().invoices()[0].callback_url.clone().unwrap();
+    let path = callback.strip_prefix("http://127.0.0.1:8001").unwrap();
+    let call_back = async |client: &str, path: &str| {
+        let answer = shop.app.send(from(client, json_body(Request::post(path), &json!({})))).await;
+        assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!({ "status": "ok" })));
+        answer.header("ratelimit").to_owned()
+    };
+    for left in ["2", "1", "0"] {
+        let told = call_back(HERE, "/api/v1/webhooks/moyasar/invoices/guess").await;
+        assert!(told.starts_with(&format!(r#""webhook-refused";r={left};"#)), "{told}");
+    }
+    // The very same is heard from one who has asked for too much, and does something for another.
+    for (client, looks) in [(HERE, 0), (THERE, 1)] {
+        call_back(client, path).await;
+        shop.run_jobs().await;
+        assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), looks);
+    }
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn genuine_webhooks_share_one_budget_wherever_they_come_from(db: PgPool) {
     let app = TestApp::start_with(db, &SMALL);
     let large = || {
@@ -268,4 +293,5 @@ async fn a_client_learns_of_limits_from_the_document(db: PgPool) {
     assert!(has_429(PLANS, "get") && has_429("/api/v1/pricing/checkout", "post"));
     assert!(has_429("/api/v1/webhooks/moyasar", "post") && has_429(BREAKERS, "get"));
     assert!(!has_429("/health", "get") && !has_429("/metrics", "get"));
+    assert!(!has_429("/api/v1/webhooks/moyasar/invoices/{token}", "post"));
 }

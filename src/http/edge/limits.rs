@@ -32,13 +32,20 @@ const HEALTH: [&str; 11] = [
     "/metrics",
 ];
 
-/// Routes whose handler counts, once it knows whether a delivery is genuine.
-const WEBHOOKS: [&str; 2] = ["/api/v1/webhooks/moyasar", "/api/v1/pricing/webhooks/moyasar"];
+/// Routes whose handler counts: once it knows whether a delivery is genuine, or because a prompt
+/// beyond its budget is heard all the same.
+const WEBHOOKS: [&str; 3] =
+    ["/api/v1/webhooks/moyasar", "/api/v1/pricing/webhooks/moyasar", PROMPTS];
 
 /// A route that anybody may ask, and behind which we may ask the provider.
 const PROMPTS: &str = "/api/v1/webhooks/moyasar/invoices/{token}";
 
 const CHECKOUT: &str = "/api/v1/pricing/checkout";
+
+/// Whether a route answers 429 to who asks it too often.
+pub fn is_limited(route: &str) -> bool {
+    !is_health(route) && route != PROMPTS
+}
 
 /// Whether a route belongs to the health probes.
 pub fn is_health(route: &str) -> bool {
@@ -117,7 +124,6 @@ impl RateLimits {
         let policy = match route {
             _ if *method == Method::OPTIONS || is_health(route) => return Ok(()),
             _ if is_post && WEBHOOKS.contains(&route) => return Ok(()),
-            PROMPTS if is_post => Policy::Prompt,
             CHECKOUT if is_post => Policy::Checkout,
             _ if context.caller().is_some() => Policy::Key,
             _ => Policy::Address,
@@ -133,6 +139,11 @@ impl RateLimits {
     /// Counts a webhook that was refused, on whoever sent it.
     pub fn admit_refused_webhook(&self, context: &RequestContext) -> Result<(), Problem> {
         self.count(context, Policy::Prompt)
+    }
+
+    /// Whether a prompt may still make us look. Counted on whoever sent it, whose answer stays 200.
+    pub fn may_prompt(&self, context: &RequestContext) -> bool {
+        self.count(context, Policy::Prompt).is_ok()
     }
 
     fn count(&self, context: &RequestContext, policy: Policy) -> Result<(), Problem> {

@@ -39,7 +39,7 @@ mod red;
 use client::Client;
 pub use context::{REQUEST_ID, RequestContext};
 pub use front::Front;
-pub use limits::{RateLimits, is_health};
+pub use limits::{RateLimits, is_health, is_limited};
 use red::Red;
 
 /// Longest path with query, in bytes.
