@@ -23,6 +23,7 @@ use crate::db;
 use crate::domain::funnel::Analytics;
 use crate::domain::plan::{CATALOGUE, Catalogue};
 use crate::flows::check_sentry::CheckSentry;
+use crate::flows::expire_subscriptions::ExpireSubscriptions;
 use crate::flows::health_board::HealthBoard;
 use crate::flows::inbox::Inbox;
 use crate::flows::prompt_look::PromptLook;
@@ -33,6 +34,7 @@ use crate::http::{self, PriceList};
 use crate::jobs::Step;
 use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
+use crate::jobs::expire_subscriptions::ExpireSubscriptionsJob;
 use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
@@ -263,6 +265,8 @@ impl App {
         if let Some(job) = self.replay_letters.clone() {
             tasks.start("replay_letters", |stop| job.run(stop));
         }
+        let lapse = self.expire_subscriptions();
+        tasks.start("expire_subscriptions", |stop| lapse.run(stop));
         if let Some(job) = self.settle_events.clone() {
             tasks.start("settle_events", |stop| job.run(stop));
         }
@@ -270,6 +274,11 @@ impl App {
         if let Some(job) = self.deliver_events.clone() {
             tasks.start("deliver_events", |stop| job.run(stop));
         }
+    }
+
+    fn expire_subscriptions(&self) -> ExpireSubscriptionsJob {
+        let AppState { db, clock, .. } = self.state.clone();
+        ExpireSubscriptionsJob { flow: ExpireSubscriptions { db, clock } }
     }
 
     /// Runs every health check once. Tests call this instead of waiting.
@@ -306,6 +315,7 @@ impl App {
             if let Some(job) = &self.replay_letters {
                 step = step.or(job.step().await?);
             }
+            step = step.or(self.expire_subscriptions().step().await?);
             if let Some(job) = &self.settle_events {
                 step = step.or(job.step().await?);
             }

@@ -12,6 +12,8 @@ pub struct NewAudit<'a> {
     pub actor: &'a str,
     pub action: &'a str,
     pub subject: &'a str,
+    /// Why, in the words of whoever did it; a part of the service needs none.
+    pub reason: Option<&'a str>,
     pub before: Option<Value>,
     pub after: Option<Value>,
     pub request_id: Option<&'a str>,
@@ -21,13 +23,15 @@ pub struct NewAudit<'a> {
 /// Writes the change, in the transaction that makes it.
 pub async fn insert(db: impl PgExecutor<'_>, new: &NewAudit<'_>) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into audit_log (id, happened_at, actor, action, subject, before, after, request_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "insert into audit_log (id, happened_at, actor, action, subject, reason, before, after,
+             request_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         Uuid::now_v7(),
         new.happened_at,
         new.actor,
         new.action,
         new.subject,
+        new.reason,
         new.before.as_ref().map(Json) as _,
         new.after.as_ref().map(Json) as _,
         new.request_id,

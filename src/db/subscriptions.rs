@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, PgTransaction};
 
-use crate::domain::subscription::{Subscription, SubscriptionStatus};
+use crate::domain::subscription::{GRACE, Subscription, SubscriptionStatus};
 
 /// A subscription and the payment that it was last granted for.
 #[derive(Clone, Debug)]
@@ -81,4 +81,58 @@ pub async fn find(db: impl PgExecutor<'_>, subscriber: &str) -> sqlx::Result<Opt
     )
     .fetch_optional(db)
     .await
+}
+
+/// Locks up to `limit` subscriptions that were written down as better than they are at `now`; others
+/// look past them.
+pub async fn lock_overdue(
+    tx: &mut PgTransaction<'_>,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<(String, Held)>> {
+    let rows = sqlx::query!(
+        r#"
+        select subscriber, plan_id, status as "status: SubscriptionStatus", current_period_start,
+            current_period_end, payment_id
+        from subscriptions
+        where status in ('active', 'past_due')
+            and current_period_end <= case status when 'active' then $1::timestamptz else $2::timestamptz end
+        order by current_period_end
+        limit $3
+        for update skip locked
+        "#,
+        now,
+        now - GRACE,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let overdue = rows.into_iter().map(|row| {
+        let subscription = Subscription {
+            plan_id: row.plan_id,
+            status: row.status,
+            current_period_start: row.current_period_start,
+            current_period_end: row.current_period_end,
+        };
+        (row.subscriber, Held { subscription, payment_id: row.payment_id })
+    });
+    Ok(overdue.collect())
+}
+
+/// Writes down where a locked subscription stands.
+pub async fn set_status(
+    tx: &mut PgTransaction<'_>,
+    subscriber: &str,
+    status: SubscriptionStatus,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update subscriptions set status = $2, updated_at = $3 where subscriber = $1",
+        subscriber,
+        status as SubscriptionStatus,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }

@@ -9,5 +9,6 @@ pub mod payment;
 pub mod phone;
 pub mod plan;
 pub mod redaction;
+pub mod review;
 pub mod subscription;
 pub mod webhook;

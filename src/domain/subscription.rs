@@ -7,7 +7,7 @@ use serde::Serialize;
 const RIYADH_OFFSET_SECS: i32 = 3 * 60 * 60;
 
 /// How long a subscription past its end can still be saved.
-const GRACE: Days = Days::new(3);
+pub const GRACE: Days = Days::new(3);
 
 /// Where a subscription stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type, utoipa::ToSchema)]

@@ -346,6 +346,7 @@ impl Settling<'_, '_> {
             actor: "settle_payment",
             action: "payment.settled",
             subject: &self.payment.id,
+            reason: None,
             before: before.map(summary),
             after: Some(summary(after)),
             request_id: Some(self.context.request_id),

@@ -27,6 +27,7 @@ mod pricing;
 mod problem;
 mod problems;
 mod public;
+mod reviews;
 mod sentry_check;
 pub mod server;
 mod settings;
@@ -57,6 +58,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(public::routes())
         .merge(pages::routes())
         .merge(breakers::routes())
+        .merge(reviews::routes())
         .merge(problems::routes())
         .merge(docs::routes())
 }

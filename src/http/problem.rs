@@ -62,6 +62,10 @@ pub enum Problem {
     PlanNotFound,
     #[error("no such checkout")]
     CheckoutNotFound,
+    #[error("no such review")]
+    ReviewNotFound,
+    #[error("the review is resolved already")]
+    ReviewResolved,
     #[error("no such plan")]
     UnknownPlan(String),
     #[error("the e-mail address is invalid")]
@@ -118,6 +122,8 @@ impl Problem {
             Self::BadSignature => Code::BadSignature,
             Self::PlanNotFound => Code::PlanNotFound,
             Self::CheckoutNotFound => Code::CheckoutNotFound,
+            Self::ReviewNotFound => Code::ReviewNotFound,
+            Self::ReviewResolved => Code::ReviewResolved,
             Self::UnknownPlan(_) => Code::UnknownPlan,
             Self::InvalidEmail => Code::InvalidEmail,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
@@ -155,6 +161,8 @@ impl Problem {
             | Self::CheckoutNotFound
             | Self::IdempotencyKeyReused
             | Self::RequestInProgress { .. }
+            | Self::ReviewNotFound
+            | Self::ReviewResolved
             | Self::PaymentGatewayError
             | Self::UpstreamUnavailable { .. }
             | Self::StorageUnavailable { .. }
@@ -190,6 +198,8 @@ impl Problem {
             | Self::WebhookInvalidJson
             | Self::PlanNotFound
             | Self::CheckoutNotFound
+            | Self::ReviewNotFound
+            | Self::ReviewResolved
             | Self::UnknownPlan(_)
             | Self::InvalidEmail
             | Self::IdempotencyKeyReused

@@ -282,6 +282,34 @@ mod tests {
     }
 
     #[test]
+    fn no_answer_of_the_papers_is_forgotten() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/moyasar/api");
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.starts_with("error_"))
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "invoice_canceled_200.json",
+                "invoice_created_201.json",
+                "invoice_paid_callback_post.json",
+                "invoices_list_200.json",
+                "payments_list_200.json",
+                // Answers to calls that we do not make: they are read as what they are, JSON.
+                "webhook_attempts_list_200.json",
+                "webhook_created_201_unverified.json",
+            ]
+        );
+        let attempts: Value = parse("api/webhook_attempts_list_200.json");
+        assert!(attempts["webhook_attempts"].is_array());
+        let webhook: Value = parse("api/webhook_created_201_unverified.json");
+        assert_eq!(webhook["verified"], false);
+    }
+
+    #[test]
     fn an_error_body_is_no_object_of_theirs() {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/moyasar/api");
         let mut errors = 0;

@@ -66,6 +66,8 @@ codes! {
     BadSignature = "bad-signature", UNAUTHORIZED, Never;
     PlanNotFound = "plan-not-found", NOT_FOUND, Never;
     CheckoutNotFound = "checkout-not-found", NOT_FOUND, Never;
+    ReviewNotFound = "review-not-found", NOT_FOUND, Never;
+    ReviewResolved = "review-resolved", CONFLICT, Never;
     UnknownPlan = "unknown-plan", BAD_REQUEST, Never;
     InvalidEmail = "invalid-email", BAD_REQUEST, Never;
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, Never;
@@ -124,6 +126,8 @@ mod tests {
                 ("bad-signature", 401, false),
                 ("plan-not-found", 404, false),
                 ("checkout-not-found", 404, false),
+                ("review-not-found", 404, false),
+                ("review-resolved", 409, false),
                 ("unknown-plan", 400, false),
                 ("invalid-email", 400, false),
                 ("idempotency-key-reused", 422, false),

@@ -122,6 +122,17 @@ impl Code {
                 text("Checkout not found", "There is no such checkout."),
                 text("عملية الشراء غير موجودة", "لا توجد عملية شراء بهذا المعرّف."),
             ),
+            Self::ReviewNotFound => (
+                text("Review not found", "There is no such review."),
+                text("المراجعة غير موجودة", "لا توجد مراجعة بهذا المعرّف."),
+            ),
+            Self::ReviewResolved => (
+                text(
+                    "Review already resolved",
+                    "Somebody has resolved this review before; nothing was changed.",
+                ),
+                text("المراجعة محسومة", "سبق أن حسم أحدهم هذه المراجعة؛ لم يتغير شيء."),
+            ),
             Self::UnknownPlan => (
                 text(
                     "Unknown plan",
