@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 use uuid::Uuid;
@@ -33,7 +33,7 @@ const WAITS: [Duration; 5] = [
     Duration::from_hours(2),
 ];
 /// Deliveries on the wire at the same time.
-const MOST_AT_ONCE: usize = 128;
+const MOST_AT_ONCE: usize = 1024;
 
 /// One delivery on its way.
 #[derive(Debug, Clone)]
@@ -355,7 +355,7 @@ impl Courier {
 
     async fn attempt_once(&self, load: &Load, retry_number: usize) -> bool {
         let Some((method, url)) = &load.parcel.target else { return false };
-        let created_at = Utc::now();
+        let (created_at, began) = (Utc::now(), Instant::now());
         let answer = match self.inner.permits.acquire().await {
             Ok(_permit) => self.try_send(method, url, &load.parcel.body).await,
             Err(_) => return false,
@@ -373,6 +373,7 @@ impl Courier {
             response_headers: answer.headers,
             response_body: answer.body,
             created_at,
+            took: began.elapsed(),
         };
         let mut state = lock(&self.inner.state);
         if let Some(delivery) = state.deliveries.get_mut(&load.delivery_id) {

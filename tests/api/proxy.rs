@@ -60,7 +60,12 @@ impl Proxy {
 
     /// In front of the Redis of the test run, with the URL through it.
     pub async fn to_redis() -> (Self, String) {
-        let url: Url = variable("REDIS_URL").parse().unwrap();
+        Self::to_redis_at(&variable("REDIS_URL")).await
+    }
+
+    /// In front of any Redis, with the URL through it.
+    pub async fn to_redis_at(url: &str) -> (Self, String) {
+        let url: Url = url.parse().unwrap();
         let store = match url.host_str() {
             Some(host) if !host.is_empty() => {
                 Store::Tcp(format!("{host}:{}", url.port().unwrap_or(6379)))

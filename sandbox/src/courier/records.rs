@@ -1,6 +1,7 @@
 //! What is remembered of every delivery and every attempt at it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::Response;
@@ -102,6 +103,9 @@ pub struct Attempt {
     /// When it was made.
     #[serde(serialize_with = "millis")]
     pub created_at: DateTime<Utc>,
+    /// How long it took until the whole answer was there, or none; not on the wire.
+    #[serde(skip)]
+    pub took: Duration,
 }
 
 /// What a receiver answered to a body that was posted directly.
