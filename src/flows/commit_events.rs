@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::db;
+use crate::faults;
 use crate::flows::incoming::Incoming;
 use crate::flows::store_events::{Stored, StoredEvents, store_events};
 
@@ -137,7 +138,9 @@ impl CommitEvents {
         let transaction = async {
             let mut tx = self.db.begin_with(db::pool::BEGIN_IMPATIENT).await?;
             let stored = store_events(&mut tx, &events).await?;
+            faults::step("batch_uncommitted");
             tx.commit().await?;
+            faults::step("batch_committed");
             Ok(stored)
         };
         match timeout_at(deadline, transaction).await {

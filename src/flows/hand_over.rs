@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::db;
 use crate::db::dead_letters::FailedEvent;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
+use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::check_sentry::OPERATIONS;
 use crate::queue::{Letter, Letters, Payload, PushError, Queue};
@@ -46,8 +47,11 @@ impl HandOver {
     pub async fn run(&self) -> Result<usize, HandOverError> {
         let failed = db::in_time(db::dead_letters::list_failed(&self.db, PAGE)).await?;
         for event in &failed {
+            faults::step("failed_event_listed");
             self.letters.push(Queue::Webhooks, &self.letter(event)).await?;
+            faults::step("failed_event_pushed");
             self.note(event).await?;
+            faults::step("failed_event_noted");
         }
         if !failed.is_empty() {
             self.wake.outbox.notify_one();

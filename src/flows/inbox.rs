@@ -174,7 +174,10 @@ impl Inbox {
                 body: String::from_utf8_lossy(&event.envelope.redacted).into_owned(),
             },
         };
-        self.letters.push(Queue::Webhooks, &letter).await
+        faults::step("letter_unpushed");
+        self.letters.push(Queue::Webhooks, &letter).await?;
+        faults::step("letter_pushed");
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::db;
 use crate::db::dead_letters::Standing;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
+use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::check_sentry::OPERATIONS;
 use crate::flows::incoming::{Delivery, Incoming};
@@ -144,6 +145,9 @@ impl ReplayLetters {
         {
             let (now, abreast) = (self.clock.now(), places.min(ABREAST));
             let taken = self.letters.take(queue, now, self.lease, abreast).await?;
+            if !taken.is_empty() {
+                faults::step("letter_taken");
+            }
             let replays = taken.into_iter().map(|in_hand| self.replay(queue, in_hand));
             let replayed = join_all(replays).await;
             // What cannot be put back now returns by itself when its lease ends.
@@ -189,7 +193,9 @@ impl ReplayLetters {
         self.is_held.store(matches!(done, Err(Undone::Away { .. })), Ordering::Relaxed);
         match done {
             Ok(done) => {
+                faults::step("letter_done");
                 self.letters.acknowledge(queue, in_hand).await?;
+                faults::step("letter_acknowledged");
                 Ok(match done {
                     Done::Here => Outcome::Succeeded,
                     Done::Elsewhere => Outcome::Superseded,
@@ -271,7 +277,9 @@ impl ReplayLetters {
             let mut tx = self.db.begin().await?;
             let stored = store_events(&mut tx, &[&event]).await?;
             db::outbox::insert(&mut tx, &pushed, self.analytics, Some(request_id)).await?;
+            faults::step("letter_unstored");
             tx.commit().await?;
+            faults::step("letter_stored");
             Ok(stored)
         };
         let stored = db::in_time(transaction).await?;

@@ -14,6 +14,9 @@
 )]
 
 mod door;
+#[path = "../api/proxy.rs"]
+#[expect(dead_code, reason = "shared with the tests of the API, which ask it for more")]
+mod proxy;
 #[path = "../api/redis_server.rs"]
 #[expect(dead_code, reason = "shared with the tests of the API, which ask it for more")]
 mod redis_server;
@@ -42,13 +45,17 @@ macro_rules! killed_at {
 killed_at! {
     a_sale:
         checkout_ordered intent_saved invoice_made page_unsaved page_saved
-        webhook_recognised webhook_stored
+        webhook_recognised batch_uncommitted batch_committed webhook_stored
         event_claimed payment_fetched settlement_unsaved settlement_saved
         outbox_claimed outbox_accepted outbox_marked;
     a_suspect: suspect_claimed;
     an_adoption: adoption_found;
     an_outage: outage_met outage_noted;
     a_failed_attempt: failure_uncounted failure_counted;
+    a_frozen_postgres:
+        letter_unpushed letter_pushed letter_taken letter_unstored letter_stored letter_done
+        letter_acknowledged;
+    a_given_up_event: failed_event_listed failed_event_pushed failed_event_noted;
     a_lost_webhook:
         look_begun healing_unsaved healing_saved;
 }

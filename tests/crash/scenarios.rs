@@ -71,6 +71,33 @@ async fn sale_after(db: PgPool, step: &'static str, trouble: Trouble) {
     world.end().await;
 }
 
+/// Postgres is frozen when the event comes: the durable queue keeps it, and it is replayed.
+pub async fn a_frozen_postgres(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    let bought = world.buy().await;
+    world.postgres.freeze();
+    world.pay(&bought, good_card()).await;
+    world.until_taken().await;
+    world.postgres.thaw();
+    world.until_shown(&bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.end().await;
+}
+
+/// An event fails five times, the queue takes it over, and in the end it succeeds.
+pub async fn a_given_up_event(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    let bought = world.buy().await;
+    world.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(400)));
+    world.pay(&bought, good_card()).await;
+    world.until_given_up().await;
+    world.sandbox.clear_faults();
+    world.until_a_letter_is_due().await;
+    world.until_shown(&bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.end().await;
+}
+
 /// The predecessors answered `duplicate` here and had lost the payment. The word is the same; the row
 /// is there, and so is the effect.
 #[sqlx::test(migrations = "./migrations")]

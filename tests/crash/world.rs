@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dealix_sandbox::{Card, DeliveryStatus, Invoice, InvoiceStatus, Options, Sandbox, cards};
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::proxy::Proxy;
 use crate::redis_server::{DURABLE, RedisServer};
 use crate::service::Service;
 
@@ -26,9 +29,12 @@ pub struct World {
     pub db: PgPool,
     pub sandbox: Sandbox,
     pub service: Service,
+    /// The way to Postgres, which can be closed.
+    pub postgres: Proxy,
     /// How often the service has to die.
     deaths: usize,
     client: Client,
+    letters: MultiplexedConnection,
     _redis: RedisServer,
 }
 
@@ -46,8 +52,11 @@ impl World {
         let options = Options { time_scale: 600, ..Options::default() };
         let sandbox = Sandbox::start(options).await.unwrap();
         let redis = RedisServer::start(DURABLE).await;
+        let letters = redis::Client::open(redis.url("")).unwrap();
+        let letters = letters.get_multiplexed_async_connection().await.unwrap();
+        let (postgres, postgres_url) = Proxy::to_postgres(&db).await;
         let environment = vec![
-            ("DATABASE_URL", db.connect_options().to_url_lossy().into()),
+            ("DATABASE_URL", postgres_url),
             ("REDIS_URL", redis.url("")),
             // Not this machine: callbacks stay at the provider, so that no look at an invoice hides
             // that an event was lost.
@@ -63,7 +72,7 @@ impl World {
         let service = Service::start(steps.to_vec(), environment).await;
         let webhooks = format!("http://{}/api/v1/webhooks/moyasar", service.door.address);
         sandbox.register_webhook(webhooks.parse().unwrap(), WEBHOOK_SECRET);
-        Self { db, sandbox, service, deaths, client: client(), _redis: redis }
+        Self { db, sandbox, service, postgres, deaths, client: client(), letters, _redis: redis }
     }
 
     /// Asks the service; nothing where nobody answers.
@@ -129,6 +138,40 @@ impl World {
         Bought { checkout_id: bought.checkout_id.clone(), invoice_id }
     }
 
+    /// Waits until the provider was told of every event that we have it.
+    pub async fn until_taken(&self) {
+        until("every event is taken", async || {
+            let ledger = self.sandbox.ledger();
+            let is_taken = ledger.webhooks().all(|it| it.status == DeliveryStatus::Delivered);
+            is_taken.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until an event that keeps failing is given up, and fails the last times without the waits.
+    pub async fn until_given_up(&self) {
+        until("the event is given up", async || {
+            let last = "update webhook_events set attempts = 4, next_attempt_at = received_at
+                where status = 'received' and attempts > 0";
+            sqlx::query(last).execute(&self.db).await.unwrap();
+            (self.count("webhook_events where status = 'failed'").await == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until there is a letter, and makes it due at once.
+    pub async fn until_a_letter_is_due(&self) {
+        let due = letters_key("due");
+        until("there is a letter", async || {
+            let mut letters = self.letters.clone();
+            let ids: Vec<String> = letters.zrange(&due, 0, -1).await.unwrap();
+            let change = redis::cmd("zadd").arg(&due).arg("xx").arg(0).arg(ids.first()?).to_owned();
+            change.exec_async(&mut letters).await.unwrap();
+            Some(())
+        })
+        .await;
+    }
+
     /// Makes the invoice's callback, which is sent once, whatever comes of it.
     pub async fn call_back(&self) {
         let callbacks = self.sandbox.held_callbacks();
@@ -150,10 +193,11 @@ impl World {
     pub async fn until_at_rest(&self) {
         self.sandbox.concluded().await;
         until("it dies, and everything is settled and sent", async || {
-            let open = "select (select count(*) from webhook_events where status = 'received')
+            let open = "select (select count(*) from webhook_events where status in ('received', 'failed'))
                 + (select count(*) from outbox where status = 'pending')";
             let open: i64 = sqlx::query_scalar(open).fetch_one(&self.db).await.unwrap();
-            (open == 0 && self.service.deaths() == self.deaths).then_some(())
+            let letters: i64 = self.letters.clone().hlen(letters_key("letters")).await.unwrap();
+            (open + letters == 0 && self.service.deaths() == self.deaths).then_some(())
         })
         .await;
     }
@@ -227,6 +271,11 @@ impl World {
     pub async fn end(self) {
         self.service.end().await;
     }
+}
+
+/// The parts of the queue of webhooks.
+fn letters_key(part: &str) -> String {
+    format!("dealix:dlq:{{webhooks}}:{part}")
 }
 
 /// A card that is charged.
