@@ -42,6 +42,27 @@ async fn the_same_key_and_payload_give_the_stored_answer_on_both_routes(db: PgPo
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_field_that_nobody_can_read_makes_no_two_orders_the_same(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let text = |plan: &str| {
+        let order = order_with(&json!({ "plan_id": plan })).to_string();
+        order.replacen('{', r#"{"x":1e400,"#, 1)
+    };
+    let order = async |plan: &str| {
+        let request = Request::post(VISITORS).header("idempotency-key", "a-key");
+        let request = request.header("content-type", "application/json");
+        shop.app.send(request.body(text(plan).into()).unwrap()).await
+    };
+    assert_eq!(order("starter").await.status, StatusCode::OK);
+    assert_eq!(order("starter").await.header("idempotent-replayed"), "true");
+    let other = order("growth").await;
+    assert_eq!(
+        (other.status, other.code()),
+        (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused".into())
+    );
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn an_anonymous_key_gives_the_same_payment_page_again(db: PgPool) {
     let shop = Shop::open(db).await;
     let first = shop.order_once("a-key", &order()).await;
