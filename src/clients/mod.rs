@@ -51,6 +51,9 @@ pub enum Flaw {
     /// It lacks what cannot be done without.
     #[error("the body has no `{0}`")]
     Lacks(&'static str),
+    /// It tells of something else than was asked for.
+    #[error("the body tells of something else")]
+    NotAsked,
     /// It is JSON of another shape.
     #[error("the body has another shape (line {line}, column {column})")]
     OtherShape { line: usize, column: usize },
@@ -79,8 +82,11 @@ impl ClientError {
         match self {
             Self::Unreachable { source, .. } => !source.is_connect(),
             Self::Unreadable { .. } => true,
-            // Only a 4xx says that nothing was done.
-            Self::Status { status, .. } => !status.is_client_error(),
+            // Only a 4xx says that nothing was done, except one that gave up waiting: it may come from
+            // somebody in between, and the request have arrived all the same.
+            Self::Status { status, .. } => {
+                !status.is_client_error() || *status == StatusCode::REQUEST_TIMEOUT
+            }
             Self::BreakerOpen { .. } | Self::Passive { .. } => false,
         }
     }
@@ -97,6 +103,12 @@ impl ClientError {
     /// Whether the service itself answered that it will not do this.
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Status { .. } | Self::Unreadable { .. }) && !self.is_outage()
+    }
+
+    /// Whether the service itself will not do this one thing; a key that it does not take says nothing
+    /// of what was asked for.
+    pub fn is_refusal(&self) -> bool {
+        self.is_answer() && !self.is_denied()
     }
 
     /// Whether the service does not know our key, or gives it too few rights.

@@ -8,8 +8,8 @@ use serde_json::Value;
 use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
-use crate::clients::ClientError;
 use crate::clients::moyasar::{Invoice, Moyasar, Payment};
+use crate::clients::{ClientError, Flaw};
 use crate::db;
 use crate::domain::checkout::CheckoutId;
 
@@ -44,10 +44,10 @@ impl Adoption {
             return Ok(None);
         }
         let invoice = match moyasar.fetch_invoice(invoice_id).await {
-            Ok(invoice) if invoice.id == *invoice_id => invoice,
-            // Another invoice than was asked for says nothing about this one.
-            Ok(_) => return Ok(None),
+            Ok(invoice) => invoice,
             Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => return Ok(None),
+            // Another invoice than was asked for says nothing about this one.
+            Err(ClientError::Unreadable { flaw: Flaw::NotAsked, .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let Some(checkout) = named_checkout(&invoice.metadata) else { return Ok(None) };

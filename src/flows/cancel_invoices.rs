@@ -63,10 +63,10 @@ impl CancelInvoices {
             Ok(Verdict::NotOurs) => {
                 self.ask_person(&claimed, token, "it does not name this checkout").await
             }
-            Err(error) if is_refusal(&error) && claimed.failures + 1 >= ATTEMPTS => {
+            Err(error) if error.is_refusal() && claimed.failures + 1 >= ATTEMPTS => {
                 self.ask_person(&claimed, token, "the provider does not cancel it").await
             }
-            Err(error) => self.wait(&claimed, token, &error).await.map(|()| is_refusal(&error)),
+            Err(error) => self.wait(&claimed, token, &error).await.map(|()| error.is_refusal()),
         }
     }
 
@@ -79,7 +79,7 @@ impl CancelInvoices {
         match look().await? {
             Verdict::Cancel => match self.moyasar.cancel_invoice(&claimed.id).await {
                 Ok(_) => Ok(Verdict::Cancel),
-                Err(error) if is_refusal(&error) => match look().await? {
+                Err(error) if error.is_refusal() => match look().await? {
                     Verdict::Cancel => Err(error),
                     changed @ (Verdict::Ended | Verdict::Settle | Verdict::NotOurs) => Ok(changed),
                 },
@@ -132,22 +132,17 @@ impl CancelInvoices {
     ) -> sqlx::Result<()> {
         let ClaimedCancel { id, failures, .. } = claimed;
         tracing::warn!(invoice.id = id, error = %error, "An invoice was not canceled: {error}");
-        let failures = failures + i32::from(is_refusal(error));
+        let failures = failures + i32::from(error.is_refusal());
         let next: DateTime<Utc> = self.clock.now() + PAUSE;
         db::invoices::release_cancel(&self.db, id, token, failures, error.class(), next).await
     }
-}
-
-/// Whether the provider itself will not do this; a key that it does not take says nothing of an invoice.
-fn is_refusal(error: &ClientError) -> bool {
-    error.is_answer() && !error.is_denied()
 }
 
 fn verdict(invoice: &Invoice, claimed: &ClaimedCancel) -> Verdict {
     let is_settled = |status: &str| {
         !matches!(status, "" | "initiated" | "failed" | "canceled" | "expired" | "abandoned")
     };
-    if invoice.id != claimed.id || !names(invoice, claimed.checkout_id) {
+    if !names(invoice, claimed.checkout_id) {
         Verdict::NotOurs
     } else if is_settled(&invoice.status)
         || invoice.payments.iter().any(|payment| is_settled(&payment.status))

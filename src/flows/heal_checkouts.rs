@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::clients::ClientError;
@@ -31,7 +31,7 @@ const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(10);
 /// How often a checkout is looked at whose time is over and whose invoice says neither.
 const LATE_PAUSE: TimeDelta = TimeDelta::hours(6);
 
-/// How long after the end of its time a checkout is given to a person.
+/// How long after the end of its time a checkout that nobody understands is given to a person.
 const UNDECIDED_AFTER: TimeDelta = TimeDelta::hours(48);
 
 /// What healing checkouts needs.
@@ -69,6 +69,16 @@ enum Unseen {
     Storage(#[from] sqlx::Error),
 }
 
+impl Unseen {
+    /// The error, if it only concerns what was just asked for.
+    fn refusal(self) -> Result<ClientError, Self> {
+        match self {
+            Self::Provider(error) if error.is_refusal() => Ok(error),
+            other @ (Self::Provider(_) | Self::Storage(_)) => Err(other),
+        }
+    }
+}
+
 /// A checkout in our hands.
 struct Look {
     token: Uuid,
@@ -95,24 +105,36 @@ impl HealCheckouts {
             }
             Err(Unseen::Provider(error)) => {
                 self.wait(&look, &error).await?;
-                let is_answer = error.is_answer() && !error.is_denied();
-                Ok(if is_answer { Healed::One } else { Healed::ProviderAway })
+                Ok(if error.is_refusal() { Healed::One } else { Healed::ProviderAway })
             }
             Err(Unseen::Storage(error)) => Err(error),
         }
     }
 
     async fn look(&self, look: &Look) -> Result<(), Unseen> {
-        if look.claimed.opened_at.is_none() && !self.resolve(look).await? {
-            return Ok(());
+        // What the provider refuses to tell must not hide what it tells of another invoice.
+        let mut refusal = None;
+        if look.claimed.opened_at.is_none() {
+            match self.resolve(look).await {
+                Ok(true) => (),
+                Ok(false) => return Ok(()),
+                Err(error) => refusal = Some(error.refusal()?),
+            }
         }
         let checkout = look.intent.id;
         faults::step("look_begun");
         let mut ends = Vec::new();
         for stored in db::invoices::list(&self.db, checkout).await? {
-            let invoice = self.moyasar.fetch_invoice(&stored.id).await?;
-            ends.push(end(&invoice.status));
-            self.settle_payments(&look.intent, &stored.id, invoice).await?;
+            match self.moyasar.fetch_invoice(&stored.id).await {
+                Ok(invoice) => {
+                    ends.push(end(&invoice.status));
+                    self.settle_payments(&look.intent, &stored.id, invoice).await?;
+                }
+                Err(error) => refusal = Some(Unseen::from(error).refusal()?),
+            }
+        }
+        if let Some(error) = refusal {
+            return Err(error.into());
         }
         // Nothing ever tells us that an invoice ended unpaid: it has to be read there. While one of
         // them can be paid, the checkout can. The buyer was given the first.
@@ -127,9 +149,8 @@ impl HealCheckouts {
     /// Finds out whether a checkout has an invoice, and opens or ends it; tells whether it has one.
     async fn resolve(&self, look: &Look) -> Result<bool, Unseen> {
         let Look { token, claimed, intent, .. } = look;
-        let is_known = !db::invoices::list(&self.db, intent.id).await?.is_empty();
-        let Found { pages, strange } =
-            if is_known { Found::default() } else { search(&self.moyasar, intent).await? };
+        // Also where a payment has made an invoice known: it may be the younger of two.
+        let Found { pages, strange } = search(&self.moyasar, intent).await?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         if db::looks::lock(&mut *tx, intent.id, *token).await?.is_none() {
@@ -138,26 +159,14 @@ impl HealCheckouts {
         for invoice in &strange {
             let difference =
                 format!("invoice {invoice} names the checkout and is not what was asked for");
-            let question = self.question(intent.id, "strange_invoice", &difference);
-            db::reviews::insert(&mut *tx, &question).await?;
+            self.ask_person(&mut *tx, intent.id, None, "strange_invoice", &difference).await?;
         }
-        let is_open = if is_known || !pages.is_empty() {
-            open(&mut tx, intent, &pages, self.analytics, now).await?.is_some()
-        } else if now >= claimed.created_at + self.resolve_after {
+        let is_open = open(&mut tx, intent, &pages, self.analytics, now).await?.is_some();
+        // While it is young, the request that makes the invoice may still be under way.
+        if !is_open && now >= claimed.created_at + self.resolve_after {
             refuse(&mut tx, intent.id, now).await?;
-            false
-        } else {
-            // The request that makes the invoice may still be under way.
-            false
-        };
-        tx.commit().await?;
-        for invoice in &strange {
-            tracing::error!(
-                checkout.id = %intent.id,
-                invoice.id = invoice,
-                "An invoice needs a person: it is not what was asked for"
-            );
         }
+        tx.commit().await?;
         Ok(is_open)
     }
 
@@ -168,7 +177,15 @@ impl HealCheckouts {
         invoice: Invoice,
     ) -> sqlx::Result<()> {
         for mut payment in invoice.payments {
-            // It stands in the invoice that we asked for, whatever its own field says or lacks.
+            let named = payment.invoice_id.as_deref().filter(|named| !named.is_empty());
+            if named.is_some_and(|named| named != invoice_id) {
+                let difference =
+                    format!("it stands in invoice {invoice_id} and names another as its own");
+                let (id, kind) = (Some(payment.id.as_str()), "strange_payment");
+                self.ask_person(&self.db, intent.id, id, kind, &difference).await?;
+                continue;
+            }
+            // Where it names none: it stands in the invoice that we asked for.
             payment.invoice_id = Some(invoice_id.to_owned());
             let (analytics, request_id) = (self.analytics, intent.request_id.as_str());
             let now = self.clock.now();
@@ -191,20 +208,15 @@ impl HealCheckouts {
             return Ok(());
         };
         let next = self.next_look(status, claimed, intent);
-        let is_undecided = status == CheckoutStatus::Pending && next.is_none();
-        if is_undecided {
-            let question = self.question(intent.id, "undecided_checkout", UNDECIDED);
-            db::reviews::insert(&mut *tx, &question).await?;
+        if status == CheckoutStatus::Pending && next.is_none() {
+            self.ask_person(&mut *tx, intent.id, None, "undecided_checkout", UNDECIDED).await?;
         }
         db::looks::finish(&mut *tx, intent.id, *token, *lease_until, 0, next).await?;
-        tx.commit().await?;
-        if is_undecided {
-            tracing::error!(checkout.id = %intent.id, "A checkout needs a person: {UNDECIDED}");
-        }
-        Ok(())
+        tx.commit().await
     }
 
-    /// The provider told nothing: the checkout waits, and nothing is counted against it.
+    /// The provider told nothing: the checkout waits, and nothing is counted against it. What it still
+    /// refuses to tell long after the checkout's time is for a person, who knows whom to ask.
     async fn wait(&self, look: &Look, error: &ClientError) -> sqlx::Result<()> {
         let Look { token, lease_until, claimed, intent } = look;
         tracing::warn!(
@@ -214,24 +226,42 @@ impl HealCheckouts {
         );
         let failures = claimed.failures.saturating_add(1);
         let pause = pause(claimed.failures, error.retry_after());
-        let next = Some(self.clock.now() + pause);
+        let is_hopeless =
+            error.is_refusal() && self.clock.now() >= intent.expires_at + UNDECIDED_AFTER;
+        if is_hopeless {
+            self.ask_person(&self.db, intent.id, None, "unreadable_checkout", UNREADABLE).await?;
+        }
+        let next = (!is_hopeless).then(|| self.clock.now() + pause);
         db::looks::finish(&self.db, intent.id, *token, *lease_until, failures, next).await
     }
 
-    fn question<'a>(
+    /// Asks about the checkout, or one payment of it, and tells whoever is on duty; each question once.
+    async fn ask_person(
         &self,
+        db: impl PgExecutor<'_>,
         checkout: CheckoutId,
+        payment: Option<&str>,
         kind: &'static str,
-        difference: &'a str,
-    ) -> NewReview<'a> {
-        NewReview {
+        difference: &str,
+    ) -> sqlx::Result<()> {
+        let question = NewReview {
             kind,
-            payment_id: None,
+            payment_id: payment,
             checkout_id: Some(checkout),
             event_id: None,
             difference,
             opened_at: self.clock.now(),
+        };
+        if db::reviews::insert(db, &question).await? {
+            let payment = payment.unwrap_or_default();
+            tracing::error!(
+                checkout.id = %checkout,
+                payment.id = payment,
+                kind,
+                "A checkout needs a person: {difference}"
+            );
         }
+        Ok(())
     }
 
     /// When a checkout that was just looked at is looked at again.
@@ -261,6 +291,9 @@ impl HealCheckouts {
 }
 
 const UNDECIDED: &str = "its time is over, and the provider says neither paid nor ended";
+
+const UNREADABLE: &str =
+    "its time is over, and the provider does not tell of its invoices what can be read";
 
 /// How long to wait after so many failures in a row; longer if the provider says so. ±20 %, so that
 /// what failed together does not come back together.

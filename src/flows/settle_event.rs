@@ -10,8 +10,8 @@ use chrono::TimeDelta;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::clients::ClientError;
 use crate::clients::moyasar::{Moyasar, Payment};
+use crate::clients::{ClientError, Flaw};
 use crate::clock::Clock;
 use crate::db;
 use crate::db::reviews::NewReview;
@@ -147,11 +147,7 @@ impl Unsettled {
 impl From<ClientError> for Unsettled {
     fn from(error: ClientError) -> Self {
         // A key that was revoked says nothing about any payment: all of them wait for the next.
-        if error.is_answer() && !error.is_denied() {
-            Self::Refused(error)
-        } else {
-            Self::Outage(error)
-        }
+        if error.is_refusal() { Self::Refused(error) } else { Self::Outage(error) }
     }
 }
 
@@ -256,8 +252,10 @@ impl SettleEvents {
                 .await?);
         };
         let payment = match self.moyasar.fetch_payment(payment_id).await {
-            Ok(payment) if payment.id == payment_id => payment,
-            Ok(_) => return Err(Unsettled::WrongPayment),
+            Ok(payment) => payment,
+            Err(ClientError::Unreadable { flaw: Flaw::NotAsked, .. }) => {
+                return Err(Unsettled::WrongPayment);
+            }
             Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => {
                 return Err(Unsettled::UnknownPayment);
             }

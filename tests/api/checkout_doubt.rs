@@ -14,8 +14,8 @@ const CHECKOUT: &str = "/api/v1/pricing/checkout";
 const A_MINUTE: Duration = Duration::from_secs(60);
 
 /// Every way in which an answer can be lost after the invoice was made.
-fn lost_answers() -> [Fault; 3] {
-    [Trouble::Reset, Trouble::Malformed, Trouble::status(502)]
+fn lost_answers() -> [Fault; 4] {
+    [Trouble::Reset, Trouble::Malformed, Trouble::status(502), Trouble::status(408)]
         .map(|trouble| Fault::after(Operation::CreateInvoice, trouble).once())
 }
 
@@ -32,10 +32,10 @@ async fn an_invoice_whose_answer_was_lost_is_found_by_its_metadata_and_sold(db: 
         assert_eq!(answer.json()["payment_url"], invoice.url);
         assert_eq!(answer.json()["expires_at"], "2026-01-03T03:04:05Z");
     }
-    assert_eq!(shop.sandbox.ledger().requests("create_invoice"), 3);
-    assert_eq!(shop.statuses().await, ["pending"; 3]);
+    assert_eq!(shop.sandbox.ledger().requests("create_invoice"), 4);
+    assert_eq!(shop.statuses().await, ["pending"; 4]);
     shop.run_jobs().await;
-    assert_eq!(shop.analytics(), ["payment_initiated"; 3]);
+    assert_eq!(shop.analytics(), ["payment_initiated"; 4]);
 }
 
 #[sqlx::test(migrations = "./migrations")]

@@ -219,3 +219,21 @@ async fn what_is_neither_paid_nor_ended_two_days_after_its_time_is_for_a_person(
     assert_eq!(kinds, ["undecided_checkout"]);
     assert!(looks(&shop) < 12, "{}", looks(&shop));
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_invoice_that_cannot_be_read_hides_no_paid_one(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    drop(shop.sandbox.take_held_webhooks());
+    // An older page of the same checkout, which the provider does not know any more.
+    let add = "insert into invoices (id, checkout_id, payment_url, created_at)
+        values (gen_random_uuid()::text, $1::uuid, 'http://127.0.0.1/gone', '2026-01-01')";
+    sqlx::query(add).bind(&bought.checkout_id).execute(&shop.app.db).await.unwrap();
+    shop.advance(Duration::from_secs(11));
+    shop.look(&bought).await;
+    shop.run_jobs().await;
+    assert_eq!(looks(&shop), 2);
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(shop.count("checkouts where look_failures = 1").await, 1);
+}

@@ -23,6 +23,7 @@ mod idempotency;
 mod inbox;
 mod limits;
 mod metrics;
+mod odd_provider;
 mod openapi;
 mod pages;
 mod payments;

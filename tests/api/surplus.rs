@@ -149,3 +149,21 @@ async fn an_invoice_that_is_not_what_was_asked_for_is_for_a_person(db: PgPool) {
     assert_eq!(shop.reviews().await, [("strange_invoice".to_owned(), difference)]);
     assert_eq!(shop.order_once("a-key", &order()).await.json()["amount_halalas"], json!(99_000));
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn the_older_is_canceled_where_a_payment_made_the_newer_known_first(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (older, newer) = doubled(&shop).await;
+    // The webhook is quicker than the look.
+    let later = "update checkouts set look_at = look_at + interval '1 minute'";
+    sqlx::query(later).execute(&shop.app.db).await.unwrap();
+    shop.sandbox.pay(&newer.id, cards::MADA_APPROVED).await.unwrap();
+    shop.settle().await;
+    assert_eq!((shop.statuses().await, shop.count("invoices").await), (vec!["paid".into()], 1));
+    shop.advance(Duration::from_secs(60));
+    shop.run_jobs().await;
+    assert_eq!(status_of(&shop, &older), InvoiceStatus::Canceled);
+    assert_eq!(bought(&shop).await.invoice_id, newer.id);
+    assert_eq!(shop.look(&bought(&shop).await).await["status"], "paid");
+    assert_eq!(shop.count("reviews").await, 0);
+}

@@ -12,7 +12,7 @@ use url::Url;
 
 use self::types::InvoicePage;
 use crate::clients::breaker::Breaker;
-use crate::clients::{ClientError, exchange, http_client};
+use crate::clients::{ClientError, Flaw, exchange, http_client};
 use crate::clock::Clock;
 use crate::config::MoyasarConfig;
 
@@ -76,9 +76,10 @@ impl Moyasar {
         self.ask(self.request(Method::POST, &["invoices"]).json(invoice)).await
     }
 
-    /// The invoice, with every attempt to pay it.
+    /// That invoice and no other, with every attempt to pay it.
     pub async fn fetch_invoice(&self, id: &str) -> Result<Invoice, ClientError> {
-        self.ask(self.request(Method::GET, &["invoices", id])).await
+        let invoice: Invoice = self.ask(self.request(Method::GET, &["invoices", id])).await?;
+        if invoice.id == id { Ok(invoice) } else { Err(not_asked()) }
     }
 
     /// The invoices with that metadata, without their payments. Pages have 40 of them; more than
@@ -114,9 +115,10 @@ impl Moyasar {
         self.ask(request.header(CONTENT_LENGTH, 0)).await
     }
 
-    /// The payment as it is now.
+    /// That payment and no other, as it is now.
     pub async fn fetch_payment(&self, id: &str) -> Result<Payment, ClientError> {
-        self.ask(self.request(Method::GET, &["payments", id])).await
+        let payment: Payment = self.ask(self.request(Method::GET, &["payments", id])).await?;
+        if payment.id == id { Ok(payment) } else { Err(not_asked()) }
     }
 
     /// A read that costs nothing and changes nothing, to see whether Moyasar answers and knows us.
@@ -138,6 +140,11 @@ impl Moyasar {
         };
         self.breaker.call(exchange).await
     }
+}
+
+/// Money is moved by what is read here: an answer about another object is none.
+fn not_asked() -> ClientError {
+    ClientError::Unreadable { client: CLIENT, flaw: Flaw::NotAsked }
 }
 
 #[cfg(test)]

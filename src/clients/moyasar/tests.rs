@@ -142,9 +142,9 @@ async fn cancelling_an_invoice_is_a_put_without_a_body() {
 
 #[tokio::test]
 async fn fetching_a_payment_names_it_as_one_segment_whatever_it_is_called() {
-    let stub = Stub::json("200 OK", r#"{"id":"x"}"#);
+    let stub = Stub::json("200 OK", r#"{"id":"a/b?c#d"}"#);
     let payment = moyasar(stub.url.clone()).fetch_payment("a/b?c#d").await.unwrap();
-    assert_eq!(payment.id, "x");
+    assert_eq!(payment.id, "a/b?c#d");
     assert_eq!(only_request(&stub).0, "GET /v1/payments/a%2Fb%3Fc%23d HTTP/1.1");
 }
 
@@ -227,8 +227,26 @@ async fn server_errors_are_outages_and_uncertain() {
 async fn too_many_requests_is_an_outage_and_certain() {
     let limited = answer("429 Too Many Requests", "", "{}");
     assert_eq!(taken_for(limited).await, ("rate_limited", true, false));
+}
+
+#[tokio::test]
+async fn whoever_gave_up_waiting_for_a_request_may_have_passed_it_on() {
     let late = answer("408 Request Timeout", "", "{}");
-    assert_eq!(taken_for(late).await, ("refused", true, false));
+    assert_eq!(taken_for(late).await, ("refused", true, true));
+}
+
+#[tokio::test]
+async fn an_answer_about_another_object_than_was_asked_for_is_none() {
+    let other = r#"{"id":"another","status":"paid"}"#;
+    let stub = Stub::new(vec![answer("200 OK", "", other), answer("200 OK", "", other)]);
+    let moyasar = moyasar(stub.url.clone());
+    for error in [
+        moyasar.fetch_invoice("asked").await.unwrap_err(),
+        moyasar.fetch_payment("asked").await.unwrap_err(),
+    ] {
+        let is_other = matches!(error, ClientError::Unreadable { flaw: Flaw::NotAsked, .. });
+        assert!(is_other && error.is_refusal() && !error.is_outage(), "{error:?}");
+    }
 }
 
 #[tokio::test]
@@ -375,8 +393,9 @@ async fn an_error_quotes_neither_the_answer_nor_the_key_nor_the_url() {
 async fn the_root_of_the_api_may_end_in_a_slash_or_not() {
     let stub = Stub::json("200 OK", INVOICE);
     let root = stub.url.as_str().trim_end_matches('/').parse().unwrap();
-    moyasar(root).fetch_invoice("1").await.unwrap();
-    assert_eq!(only_request(&stub).0, "GET /v1/invoices/1 HTTP/1.1");
+    moyasar(root).fetch_invoice(INVOICE_ID).await.unwrap();
+    let line = format!("GET /v1/invoices/{INVOICE_ID} HTTP/1.1");
+    assert_eq!(only_request(&stub).0, line);
 }
 
 #[test]
