@@ -71,6 +71,34 @@ pub async fn get_others(
     .await
 }
 
+/// A payment that was granted and of which nothing was taken back.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub payment_id: String,
+    pub plan_id: String,
+    pub paid_at: DateTime<Utc>,
+}
+
+/// The payments that a subscriber's subscription rests on, in the order in which they were granted. They
+/// stay so while the subscription is locked.
+pub async fn list_grants(tx: &mut PgTransaction<'_>, subscriber: &str) -> sqlx::Result<Vec<Grant>> {
+    sqlx::query_as!(
+        Grant,
+        r#"
+        select payments.id as payment_id, checkouts.plan_id,
+            coalesce(checkouts.paid_at, payment_effects.happened_at) as "paid_at!"
+        from checkouts
+        join payments on payments.checkout_id = checkouts.id
+        join payment_effects on payment_effects.payment_id = payments.id and effect = 'granted'
+        where subscriber = $1 and standing = 'granted'
+        order by happened_at, checkouts.paid_at, payments.id
+        "#,
+        subscriber,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// Records what a payment is now.
 pub async fn upsert(
     tx: &mut PgTransaction<'_>,

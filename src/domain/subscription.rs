@@ -96,7 +96,19 @@ impl Subscription {
         }
     }
 
-    /// The same subscription after its payment was given back in full.
+    /// What these payments make of a subscription, in the order in which they were granted: each a plan
+    /// and when it was paid. Nothing if there are none.
+    pub fn of_grants<'a>(
+        grants: impl IntoIterator<Item = (&'a str, DateTime<Utc>)>,
+    ) -> Result<Option<Self>, PlanChange> {
+        let mut current = None;
+        for (plan_id, paid_at) in grants {
+            current = Some(Self::granted(current.as_ref(), plan_id, paid_at)?);
+        }
+        Ok(current)
+    }
+
+    /// The same subscription after all that was paid for it was given back.
     pub fn canceled(self) -> Self {
         Self { status: SubscriptionStatus::Canceled, ..self }
     }
@@ -167,6 +179,21 @@ mod tests {
             assert_eq!((next.plan_id.as_str(), next.current_period_start), ("growth", late));
             assert_eq!(next.current_period_end, at("2027-01-23T10:00:00Z"));
         }
+    }
+
+    #[test]
+    fn without_one_of_its_payments_it_is_what_the_others_make_of_it() {
+        let (first, second) = (at("2026-11-20T10:00:00Z"), at("2026-12-01T00:00:00Z"));
+        let both = Subscription::of_grants([("starter", first), ("starter", second)]);
+        assert_eq!(both.unwrap().unwrap().current_period_end, at("2027-01-20T10:00:00Z"));
+        let older = Subscription::of_grants([("starter", first)]).unwrap().unwrap();
+        assert_eq!(older, starter("2026-11-20T10:00:00Z"));
+        let newer = Subscription::of_grants([("starter", second)]).unwrap().unwrap();
+        assert_eq!(newer, starter("2026-12-01T00:00:00Z"));
+        assert_eq!(Subscription::of_grants([]), Ok(None));
+        let change = PlanChange { from: "starter".into(), to: "growth".into() };
+        let plans = [("starter", first), ("growth", second)];
+        assert_eq!(Subscription::of_grants(plans), Err(change));
     }
 
     #[test]

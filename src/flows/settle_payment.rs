@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::PgTransaction;
@@ -12,7 +12,7 @@ use crate::clients::moyasar::Payment;
 use crate::db;
 use crate::db::audit_log::NewAudit;
 use crate::db::checkouts::Checkout;
-use crate::db::payments::Others;
+use crate::db::payments::{Grant, Others};
 use crate::db::reviews::NewReview;
 use crate::db::subscriptions::Held;
 use crate::domain::checkout::{CheckoutId, CheckoutStatus};
@@ -21,8 +21,11 @@ use crate::domain::money::Halalas;
 use crate::domain::payment::{
     Bill, Effect, Fetched, PaymentStatus, Recorded, Settlement, Standing, settle,
 };
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::{PlanChange, Subscription};
 use crate::flows::questions::Questions;
+
+/// The kind of question when one of several payments of a subscription was given back.
+const ONE_OF_SEVERAL: &str = "one_of_several_reversed";
 
 /// What prompted the settling, and when.
 #[derive(Clone, Copy, Debug)]
@@ -196,26 +199,44 @@ impl Settling<'_, '_> {
         self.tell(checkout, FunnelEvent::PaymentSucceeded).await
     }
 
-    /// Ends the subscription, unless another payment has granted it since: then a person decides what
-    /// the money that was given back means for it.
+    /// Takes back what the payment granted: the subscription becomes what its other payments make of it.
+    /// It ends if they leave it no time; if it goes on, a person is told, who may see it otherwise.
     async fn reverse(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
-        let (now, id) = (self.context.now, &self.payment.id);
-        match db::subscriptions::lock(self.tx, &checkout.subscriber).await? {
-            Some(held) if held.payment_id == *id => {
-                let canceled = held.subscription.canceled();
-                db::subscriptions::upsert(self.tx, &checkout.subscriber, &canceled, id, now)
-                    .await?;
-            }
-            Some(held) => {
-                let difference = format!(
-                    "the subscription goes on: payment {} has granted it since",
-                    held.payment_id
-                );
-                self.review("older_payment_reversed", Some(checkout), &difference).await?;
-            }
-            None => (),
+        if let Some(held) = db::subscriptions::lock(self.tx, &checkout.subscriber).await? {
+            let others = db::payments::list_grants(self.tx, &checkout.subscriber).await?;
+            self.rest_on(checkout, held, &others).await?;
         }
         self.set_status(checkout, CheckoutStatus::Refunded).await
+    }
+
+    /// Lets a subscription rest on these payments alone.
+    async fn rest_on(
+        &mut self,
+        checkout: &Checkout,
+        held: Held,
+        grants: &[Grant],
+    ) -> sqlx::Result<()> {
+        let (now, subscriber) = (self.context.now, &checkout.subscriber);
+        let paid = grants.iter().map(|grant| (grant.plan_id.as_str(), grant.paid_at));
+        let (left, newest) = match (Subscription::of_grants(paid), grants.last()) {
+            (Ok(Some(left)), Some(newest)) if now < left.current_period_end => (left, newest),
+            (Ok(_), _) => {
+                let (canceled, id) = (held.subscription.canceled(), &self.payment.id);
+                return db::subscriptions::upsert(self.tx, subscriber, &canceled, id, now).await;
+            }
+            (Err(PlanChange { from, to }), _) => {
+                let difference =
+                    format!("the payments that are left are for `{from}` and for `{to}`");
+                return self.review(ONE_OF_SEVERAL, Some(checkout), &difference).await;
+            }
+        };
+        db::subscriptions::upsert(self.tx, subscriber, &left, &newest.payment_id, now).await?;
+        let difference = format!(
+            "the subscription goes on until {}: payment {} was not given back",
+            left.current_period_end.to_rfc3339_opts(SecondsFormat::Secs, true),
+            newest.payment_id
+        );
+        self.review(ONE_OF_SEVERAL, Some(checkout), &difference).await
     }
 
     async fn note_attempt(

@@ -32,6 +32,7 @@ mod pricing;
 mod proxy;
 mod public;
 mod redis_server;
+mod refunds;
 mod replay;
 mod reviews;
 mod scrubbing;

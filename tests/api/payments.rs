@@ -183,23 +183,6 @@ async fn money_that_comes_after_the_time_is_over_is_for_a_person(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
-async fn a_refund_of_an_older_payment_leaves_what_a_newer_one_granted(db: PgPool) {
-    let shop = Shop::open(db).await;
-    let first = shop.buy().await;
-    let older = shop.pay(&first, cards::MADA_APPROVED).await;
-    shop.settle().await;
-    let second = shop.buy().await;
-    shop.pay(&second, cards::MADA_APPROVED).await;
-    shop.settle().await;
-    shop.advance(Duration::from_secs(60));
-    shop.sandbox.refund(&older.id, None).unwrap();
-    shop.settle().await;
-    assert_eq!(shop.look(&first).await["status"], "refunded");
-    assert_eq!(shop.look(&second).await["subscription"]["status"], "active");
-    assert_eq!(shop.count("reviews where kind = 'older_payment_reversed'").await, 1);
-}
-
-#[sqlx::test(migrations = "./migrations")]
 async fn a_tenant_named_like_an_address_is_not_its_owner(db: PgPool) {
     let shop = Shop::open(db).await;
     let bought = shop.buy().await;
