@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::db;
 use crate::db::invoices::ClaimedCancel;
 use crate::db::reviews::NewReview;
+use crate::faults;
 use crate::flows::open_checkout::{has_ended, names};
 use crate::wake::Wake;
 
@@ -52,6 +53,7 @@ impl CancelInvoices {
         let (token, now) = (Uuid::new_v4(), self.clock.now());
         let claimed = db::invoices::claim_cancel(&self.db, token, now, now + self.lease).await?;
         let Some(claimed) = claimed else { return Ok(false) };
+        faults::step("surplus_claimed");
         match self.try_to_cancel(&claimed).await {
             Ok(Verdict::Cancel | Verdict::Ended) => self.finish(&claimed, token, "canceled").await,
             Ok(Verdict::Settle) => {
@@ -78,7 +80,10 @@ impl CancelInvoices {
         };
         match look().await? {
             Verdict::Cancel => match self.moyasar.cancel_invoice(&claimed.id).await {
-                Ok(_) => Ok(Verdict::Cancel),
+                Ok(_) => {
+                    faults::step("surplus_canceled");
+                    Ok(Verdict::Cancel)
+                }
                 Err(error) if error.is_refusal() => match look().await? {
                     Verdict::Cancel => Err(error),
                     changed @ (Verdict::Ended | Verdict::Settle | Verdict::NotOurs) => Ok(changed),
@@ -95,7 +100,9 @@ impl CancelInvoices {
         token: Uuid,
         outcome: &str,
     ) -> sqlx::Result<bool> {
-        db::invoices::finish_cancel(&self.db, &claimed.id, token, outcome).await.map(|_| true)
+        db::invoices::finish_cancel(&self.db, &claimed.id, token, outcome).await?;
+        faults::step("surplus_noted");
+        Ok(true)
     }
 
     async fn ask_person(

@@ -95,6 +95,7 @@ impl HealCheckouts {
         let lease_until = now + self.lease;
         let claimed = db::looks::claim(&self.db, token, now, lease_until).await?;
         let Some(claimed) = claimed else { return Ok(Healed::NoneDue) };
+        faults::step("look_claimed");
         let intent = Intent::from(&claimed);
         let look = Look { token, lease_until, claimed, intent };
         match self.look(&look).await {
@@ -166,7 +167,9 @@ impl HealCheckouts {
         if !is_open && now >= claimed.created_at + self.resolve_after {
             refuse(&mut tx, intent.id, now).await?;
         }
+        faults::step("resolution_unsaved");
         tx.commit().await?;
+        faults::step("resolution_saved");
         Ok(is_open)
     }
 
@@ -212,7 +215,10 @@ impl HealCheckouts {
             self.ask_person(&mut *tx, intent.id, None, "undecided_checkout", UNDECIDED).await?;
         }
         db::looks::finish(&mut *tx, intent.id, *token, *lease_until, 0, next).await?;
-        tx.commit().await
+        faults::step("look_unfinished");
+        tx.commit().await?;
+        faults::step("look_finished");
+        Ok(())
     }
 
     /// The provider told nothing: the checkout waits, and nothing is counted against it. What it still

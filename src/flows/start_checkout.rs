@@ -291,7 +291,9 @@ impl StartCheckout {
         intent: &Intent,
     ) -> Result<Vec<Page>, CheckoutError> {
         let retry_after = self.resolve_after.to_std().unwrap_or_default();
+        faults::step("invoice_answer_lost");
         let Found { pages, .. } = search(moyasar, intent).await.map_err(CheckoutError::Gateway)?;
+        faults::step("invoice_looked_up");
         if pages.is_empty() { Err(CheckoutError::Unresolved { retry_after }) } else { Ok(pages) }
     }
 
@@ -309,7 +311,10 @@ impl StartCheckout {
         let end = async {
             let mut tx: PgTransaction<'_> = self.db.begin().await?;
             refuse(&mut tx, checkout.id, self.clock.now()).await?;
-            tx.commit().await
+            faults::step("refusal_unsaved");
+            tx.commit().await?;
+            faults::step("refusal_saved");
+            Ok(())
         };
         if let Err(error) = db::in_time(end).await {
             tracing::warn!(

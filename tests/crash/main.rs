@@ -48,6 +48,10 @@ killed_at! {
         webhook_recognised batch_uncommitted batch_committed webhook_stored
         event_claimed payment_fetched settlement_unsaved settlement_saved
         outbox_claimed outbox_accepted outbox_marked;
+    a_lost_answer: invoice_answer_lost invoice_looked_up;
+    a_refusal: refusal_unsaved refusal_saved;
+    a_resolution: look_claimed resolution_unsaved resolution_saved look_unfinished look_finished;
+    a_surplus: surplus_claimed surplus_canceled surplus_noted;
     a_suspect: suspect_claimed;
     an_adoption: adoption_found;
     an_outage: outage_met outage_noted;

@@ -8,13 +8,7 @@ use crate::world::{World, good_card};
 
 /// A buyer buys, pays and is told so; the webhook is the only one that tells us.
 pub async fn a_sale(db: PgPool, step: &'static str) {
-    let world = World::new(db, &[step]).await;
-    let bought = world.buy().await;
-    world.pay(&bought, good_card()).await;
-    world.until_shown(&bought, "paid").await;
-    world.hold_the_books_of_one_sale().await;
-    world.each_checkout_has_one_live_invoice();
-    world.end().await;
+    finish_the_sale(World::new(db, &[step]).await).await;
 }
 
 /// The webhook is lost, and the invoice's callback prompts a look; where that look dies, the buyer who
@@ -32,12 +26,7 @@ pub async fn a_lost_webhook(db: PgPool, step: &'static str) {
 
 /// The process dies with an event in hand, and whoever takes it up settles it alone, and dies too.
 pub async fn a_suspect(db: PgPool, step: &'static str) {
-    let world = World::new(db, &["event_claimed", step]).await;
-    let bought = world.buy().await;
-    world.pay(&bought, good_card()).await;
-    world.until_shown(&bought, "paid").await;
-    world.hold_the_books_of_one_sale().await;
-    world.end().await;
+    finish_the_sale(World::new(db, &["event_claimed", step]).await).await;
 }
 
 /// The customer pays an invoice that we have not heard of; its metadata tells whose it is.
@@ -68,6 +57,47 @@ async fn sale_after(db: PgPool, step: &'static str, trouble: Trouble) {
     world.pay(&bought, good_card()).await;
     world.until_shown(&bought, "paid").await;
     world.hold_the_books_of_one_sale().await;
+    world.end().await;
+}
+
+/// The provider makes an invoice, and its answer is lost.
+pub async fn a_lost_answer(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    world.sandbox.fault(Fault::after(Operation::CreateInvoice, Trouble::Reset).once());
+    finish_the_sale(world).await;
+}
+
+/// The provider refuses to make an invoice, once.
+pub async fn a_refusal(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    world.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::status(400)).once());
+    finish_the_sale(world).await;
+}
+
+/// The process dies after it asked for an invoice, and whoever looks after its checkout dies too.
+pub async fn a_resolution(db: PgPool, step: &'static str) {
+    finish_the_sale(World::new(db, &["invoice_made", step]).await).await;
+}
+
+/// One request for an invoice, whose answer is lost, made two of them.
+pub async fn a_surplus(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    world.sandbox.fault(Fault::after(Operation::CreateInvoice, Trouble::Reset).once());
+    world.sandbox.fault(Fault::before(Operation::ListInvoices, Trouble::status(500)).once());
+    let (bought, ()) = tokio::join!(world.buy(), world.repeat_the_first_invoice());
+    world.pay(&bought, good_card()).await;
+    world.until_shown(&bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.there_is_one_place_to_pay().await;
+    world.end().await;
+}
+
+async fn finish_the_sale(world: World) {
+    let bought = world.buy().await;
+    world.pay(&bought, good_card()).await;
+    world.until_shown(&bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.there_is_one_place_to_pay().await;
     world.end().await;
 }
 
