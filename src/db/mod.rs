@@ -33,15 +33,16 @@ pub async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Re
     tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// Whether Postgres itself is the trouble (away, out of connections, shutting down, a lost election
-/// over locks), as opposed to what it was asked: then the same statement may pass later.
+/// Whether Postgres itself is the trouble (away, full, read-only, without our tables, closed to our
+/// login, a lost election over locks), as opposed to the data: then the same statement may pass later.
 pub fn is_outage(error: &sqlx::Error) -> bool {
     use sqlx::Error::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
     if let Some(error) = error.as_database_error() {
-        // Classes of SQLSTATE: connections, lost elections over locks, resources, operators, the
-        // system; and our own limit on waiting for a lock.
+        // The classes of SQLSTATE in which the data is at fault: cardinality, values, constraints, the
+        // condition of a view, limits of size, what a function raises. Whatever else Postgres says, it
+        // would say of any data.
         let code = error.code().unwrap_or_default();
-        return matches!(code.get(..2), Some("08" | "40" | "53" | "57" | "58")) || code == "55P03";
+        return !matches!(code.get(..2), Some("21" | "22" | "23" | "44" | "54" | "P0"));
     }
     matches!(error, Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed)
 }

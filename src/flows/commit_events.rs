@@ -146,6 +146,8 @@ impl CommitEvents {
         match timeout_at(deadline, transaction).await {
             Ok(Ok(stored)) => Ok(stored),
             Ok(Err(error)) if db::is_outage(&error) && !db::is_contention(&error) => {
+                // Once a second at most: the gate is shut.
+                tracing::warn!(%error, "Postgres takes no events: {error}");
                 Err(Failure::Outage)
             }
             Ok(Err(error)) => Err(Failure::OfData(error)),
@@ -195,7 +197,7 @@ impl Waiting {
 
 /// Why a batch was not committed.
 enum Failure {
-    /// Postgres is away, frozen or too busy.
+    /// Postgres is away, frozen, too busy, or takes nothing from us.
     Outage,
     /// Postgres is well, but not with these events.
     OfData(sqlx::Error),
