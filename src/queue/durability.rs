@@ -1,5 +1,7 @@
 //! Whether what Redis acknowledges survives its crash.
 
+use std::collections::HashMap;
+
 use redis::{ErrorKind, InfoDict, Pipeline, RedisError, RedisResult, ServerErrorKind};
 
 use super::link::Link;
@@ -24,6 +26,8 @@ pub enum Flaw {
     AofOff,
     /// It writes one, but acknowledges before the disk did.
     FsyncNotAlways,
+    /// It stops waiting for the disk while it rewrites its log.
+    NoFsyncOnRewrite,
     /// Its last write to the log failed.
     AofWriteFailed,
     /// Out of memory, it throws keys away.
@@ -39,6 +43,7 @@ impl Flaw {
             Self::NotMaster => "not_master",
             Self::AofOff => "aof_off",
             Self::FsyncNotAlways => "appendfsync_not_always",
+            Self::NoFsyncOnRewrite => "no_appendfsync_on_rewrite",
             Self::AofWriteFailed => "aof_write_failed",
             Self::Evicts => "maxmemory_policy_evicts",
             Self::Unconfirmed => "fsync_unconfirmed",
@@ -50,11 +55,14 @@ impl Flaw {
 const CONFIRM_MS: u32 = 200;
 
 /// What [`ask`] is answered.
-pub(super) type Answers = (RedisResult<InfoDict>, RedisResult<(String, String)>);
+pub(super) type Answers = (RedisResult<InfoDict>, RedisResult<Settings>);
+
+/// Its settings that we may read.
+type Settings = HashMap<String, String>;
 
 /// Adds the questions to what is asked anyway, so that the answers hold for that very moment.
 pub(super) fn ask(questions: &mut Pipeline) {
-    questions.cmd("INFO").cmd("CONFIG").arg("GET").arg("appendfsync");
+    questions.cmd("INFO").cmd("CONFIG").arg("GET").arg("*appendfsync*");
 }
 
 /// What the answers mean. Where they leave it open, the last write of this link is to be confirmed.
@@ -62,9 +70,9 @@ pub(super) async fn judge(link: &Link, (info, fsync): Answers) -> RedisResult<Du
     let info = info?;
     let fsync = match fsync {
         Err(error) if is_refusal(&error) => None,
-        answer => Some(answer?.1),
+        answer => Some(answer?).filter(|settings| !settings.is_empty()),
     };
-    let mut flaws = flaws(&info, fsync.as_deref());
+    let mut flaws = flaws(&info, fsync.as_ref());
     if fsync.is_some() {
         return Ok(if flaws.is_empty() { Durability::Always } else { Durability::Not(flaws) });
     }
@@ -74,14 +82,18 @@ pub(super) async fn judge(link: &Link, (info, fsync): Answers) -> RedisResult<Du
     Ok(if flaws.is_empty() { Durability::Confirmable } else { Durability::Not(flaws) })
 }
 
-/// What speaks against it in what it tells everybody, and in its setting if we may read that.
-fn flaws(info: &InfoDict, appendfsync: Option<&str>) -> Vec<Flaw> {
+/// What speaks against it in what it tells everybody, and in its settings if we may read them.
+fn flaws(info: &InfoDict, settings: Option<&Settings>) -> Vec<Flaw> {
     let says = |key: &str, value: &str| info.get::<String>(key).is_some_and(|said| said == value);
     let has_log = says("aof_enabled", "1");
+    let is_set = |key: &str, value: &str| {
+        settings.is_none_or(|all| all.get(key).is_some_and(|set| set == value))
+    };
     let findings = [
         (Flaw::NotMaster, !says("role", "master")),
         (Flaw::AofOff, !has_log),
-        (Flaw::FsyncNotAlways, has_log && appendfsync.is_some_and(|fsync| fsync != "always")),
+        (Flaw::FsyncNotAlways, has_log && !is_set("appendfsync", "always")),
+        (Flaw::NoFsyncOnRewrite, has_log && !is_set("no-appendfsync-on-rewrite", "no")),
         (Flaw::AofWriteFailed, has_log && !says("aof_last_write_status", "ok")),
         (Flaw::Evicts, !says("maxmemory_policy", "noeviction")),
     ];
@@ -112,29 +124,36 @@ mod tests {
 
     const SOUND: &str = "role:master\r\naof_enabled:1\r\naof_last_write_status:ok\r\nmaxmemory_policy:noeviction\r\n";
 
-    fn flaws_with(from: &str, to: &str, appendfsync: Option<&str>) -> Vec<Flaw> {
+    fn flaws_with(from: &str, to: &str, settings: Option<(&str, &str)>) -> Vec<Flaw> {
         assert!(SOUND.contains(from));
-        flaws(&InfoDict::new(&SOUND.replace(from, to)), appendfsync)
+        let settings = settings.map(|(appendfsync, on_rewrite)| {
+            [("appendfsync", appendfsync), ("no-appendfsync-on-rewrite", on_rewrite)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into()
+        });
+        flaws(&InfoDict::new(&SOUND.replace(from, to)), settings.as_ref())
     }
 
     #[test]
     fn a_sound_server_has_no_flaw() {
-        assert_eq!(flaws_with("", "", Some("always")), []);
+        assert_eq!(flaws_with("", "", Some(("always", "no"))), []);
         assert_eq!(flaws_with("", "", None), []);
     }
 
     #[test]
     fn each_flaw_is_found_and_named() {
+        let sound = ("always", "no");
         let cases = [
-            ("role:master", "role:slave", "always", Flaw::NotMaster, "not_master"),
-            ("aof_enabled:1", "aof_enabled:0", "always", Flaw::AofOff, "aof_off"),
-            ("aof_enabled:1", "aof_enabled:0", "everysec", Flaw::AofOff, "aof_off"),
-            ("", "", "everysec", Flaw::FsyncNotAlways, "appendfsync_not_always"),
-            ("status:ok", "status:err", "always", Flaw::AofWriteFailed, "aof_write_failed"),
-            ("noeviction", "allkeys-lru", "always", Flaw::Evicts, "maxmemory_policy_evicts"),
+            ("role:master", "role:slave", sound, Flaw::NotMaster, "not_master"),
+            ("aof_enabled:1", "aof_enabled:0", sound, Flaw::AofOff, "aof_off"),
+            ("aof_enabled:1", "aof_enabled:0", ("everysec", "yes"), Flaw::AofOff, "aof_off"),
+            ("", "", ("everysec", "no"), Flaw::FsyncNotAlways, "appendfsync_not_always"),
+            ("", "", ("always", "yes"), Flaw::NoFsyncOnRewrite, "no_appendfsync_on_rewrite"),
+            ("status:ok", "status:err", sound, Flaw::AofWriteFailed, "aof_write_failed"),
+            ("noeviction", "allkeys-lru", sound, Flaw::Evicts, "maxmemory_policy_evicts"),
         ];
-        for (from, to, appendfsync, flaw, name) in cases {
-            assert_eq!(flaws_with(from, to, Some(appendfsync)), [flaw]);
+        for (from, to, settings, flaw, name) in cases {
+            assert_eq!(flaws_with(from, to, Some(settings)), [flaw]);
             assert_eq!(flaw.name(), name);
         }
         assert_eq!(Flaw::Unconfirmed.name(), "fsync_unconfirmed");

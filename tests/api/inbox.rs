@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::dead_letters::DeadLetters;
 use crate::harness::{Answer, WEBHOOK_SECRET};
 use crate::proxy::Proxy;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{DURABLE, RedisServer};
 use crate::shop::Shop;
 use crate::webhooks::event;
 
@@ -125,11 +125,14 @@ async fn with_both_stores_frozen_it_is_503_for_everybody_at_once(db: PgPool) {
 
 #[sqlx::test(migrations = "./migrations")]
 async fn a_redis_that_may_forget_is_not_answered_for(db: PgPool) {
-    for settings in [
-        ["--appendonly", "no", "--maxmemory-policy", "noeviction"],
-        ["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"],
+    // The last setting of a name counts.
+    for flaw in [
+        ["--appendonly", "no"],
+        ["--appendfsync", "everysec"],
+        ["--maxmemory-policy", "allkeys-lru"],
+        ["--no-appendfsync-on-rewrite", "yes"],
     ] {
-        let redis = RedisServer::start(&settings).await;
+        let redis = RedisServer::start(&[DURABLE, &flaw].concat()).await;
         let shop = Shop::open_with(db.clone(), &[("REDIS_URL", &redis.url(""))]).await;
         let mut lock = db.begin().await.unwrap();
         sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
