@@ -12,6 +12,8 @@ pub struct FailedEvent {
     pub dedupe_key: String,
     pub last_error: Option<String>,
     pub error_class: Option<String>,
+    /// In lower-case hex.
+    pub body_sha256: String,
     pub request_id: String,
     pub trace_id: Option<String>,
 }
@@ -20,15 +22,53 @@ pub struct FailedEvent {
 pub async fn list_failed(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<FailedEvent>> {
     sqlx::query_as!(
         FailedEvent,
-        "select id, source, dedupe_key, last_error, error_class, request_id, trace_id
+        r#"select id, source, dedupe_key, last_error, error_class,
+             encode(body_sha256, 'hex') as "body_sha256!", request_id, trace_id
          from webhook_events
          where status = 'failed' and handed_over_at is null
          order by received_at
-         limit $1",
+         limit $1"#,
         limit,
     )
     .fetch_all(db)
     .await
+}
+
+/// Up to `limit` events that failed and whose letter was last seen before `before`, longest ago first.
+pub async fn list_handed_over(
+    db: impl PgExecutor<'_>,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<FailedEvent>> {
+    sqlx::query_as!(
+        FailedEvent,
+        r#"select id, source, dedupe_key, last_error, error_class,
+             encode(body_sha256, 'hex') as "body_sha256!", request_id, trace_id
+         from webhook_events
+         where status = 'failed' and handed_over_at <= $1
+         order by handed_over_at
+         limit $2"#,
+        before,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Notes that the queue has their letters at this moment.
+pub async fn confirm_handed_over(
+    db: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update webhook_events set handed_over_at = $2 where id = any($1) and status = 'failed'",
+        ids,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Notes that the queue has a letter for the event; `false` when that was noted before.
@@ -48,7 +88,7 @@ pub async fn set_handed_over(
     Ok(result.rows_affected() == 1)
 }
 
-/// Where an event stands, as its letter needs to know it.
+/// Where an event stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
     /// The workers have it.
@@ -59,14 +99,24 @@ pub enum Standing {
     Failed,
 }
 
-/// Where the event stands; nothing if there is none.
-pub async fn find_standing(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Standing>> {
-    let status = sqlx::query_scalar!("select status from webhook_events where id = $1", id)
+/// An event as its letter needs to know it.
+#[derive(Clone, Debug)]
+pub struct OwedEvent {
+    pub standing: Standing,
+    pub payment_id: Option<String>,
+}
+
+/// The event with this id; nothing if there is none.
+pub async fn find(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<OwedEvent>> {
+    let row = sqlx::query!("select status, payment_id from webhook_events where id = $1", id)
         .fetch_optional(db)
         .await?;
-    Ok(status.map(|status| match status.as_str() {
-        "received" => Standing::Received,
-        "failed" => Standing::Failed,
-        _ => Standing::Ended,
+    Ok(row.map(|row| OwedEvent {
+        standing: match row.status.as_str() {
+            "received" => Standing::Received,
+            "failed" => Standing::Failed,
+            _ => Standing::Ended,
+        },
+        payment_id: row.payment_id,
     }))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use sqlx::PgPool;
 
 use crate::clock::Clock;
@@ -11,13 +12,16 @@ use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::check_sentry::OPERATIONS;
-use crate::queue::{Letter, Letters, Payload, PushError, Queue};
+use crate::queue::{Letter, Letters, Payload, PushError, Pushed, Queue};
 use crate::wake::Wake;
 
 /// When the queue tries a failed event first: the last of the waits after a failure.
 const FIRST_WAIT: Duration = Duration::from_mins(10);
 
-/// How many are handed over in one go.
+/// How often it is made sure that the queue still has the letter.
+const LOOK_AGAIN: TimeDelta = TimeDelta::hours(1);
+
+/// How many are handed over, and looked after, in one go.
 const PAGE: i64 = 100;
 
 /// What handing over needs.
@@ -42,13 +46,19 @@ pub(crate) enum HandOverError {
 }
 
 impl HandOver {
-    /// Hands over what failed since; tells how many it were. The letter comes first: who dies in
-    /// between finds it there already.
+    /// Hands over what failed since, and looks after what was handed over before; tells how many it
+    /// were.
     pub async fn run(&self) -> Result<usize, HandOverError> {
+        Ok(self.hand_over().await? + self.look_after().await?)
+    }
+
+    /// The letter comes first: who dies in between finds it there already.
+    async fn hand_over(&self) -> Result<usize, HandOverError> {
         let failed = db::in_time(db::dead_letters::list_failed(&self.db, PAGE)).await?;
         for event in &failed {
             faults::step("failed_event_listed");
-            self.letters.push(Queue::Webhooks, &self.letter(event)).await?;
+            // A letter that carries the event itself may be dead, or about to be acknowledged.
+            self.letters.take_over(Queue::Webhooks, &self.letter(event)).await?;
             faults::step("failed_event_pushed");
             self.note(event).await?;
             faults::step("failed_event_noted");
@@ -57,6 +67,26 @@ impl HandOver {
             self.wake.outbox.notify_one();
         }
         Ok(failed.len())
+    }
+
+    /// Writes letters anew that Redis has lost: a failed event without one would never be tried again.
+    async fn look_after(&self) -> Result<usize, HandOverError> {
+        let now = self.clock.now();
+        let handed_over = db::dead_letters::list_handed_over(&self.db, now - LOOK_AGAIN, PAGE);
+        let handed_over = db::in_time(handed_over).await?;
+        for event in &handed_over {
+            match self.letters.push(Queue::Webhooks, &self.letter(event)).await? {
+                Pushed::Known => (),
+                Pushed::New => {
+                    tracing::error!(event.id = %event.id, "The letter of a failed event was lost and is written anew");
+                }
+            }
+        }
+        let ids: Vec<_> = handed_over.iter().map(|event| event.id).collect();
+        if !ids.is_empty() {
+            db::in_time(db::dead_letters::confirm_handed_over(&self.db, &ids, now)).await?;
+        }
+        Ok(ids.len())
     }
 
     fn letter(&self, event: &FailedEvent) -> Letter {
@@ -74,6 +104,8 @@ impl HandOver {
             request_id: event.request_id.clone(),
             trace_id: event.trace_id.clone(),
             payload: Payload::StoredEvent { row_id: event.id },
+            body_sha256: Some(event.body_sha256.clone()),
+            is_changed: false,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::flows::commit_events::{CommitQueue, Committed};
 use crate::flows::incoming::{Incoming, SOURCE};
 use crate::flows::quarantine::Quarantine;
 use crate::flows::settle_event::{SettleEvents, SettlingOne};
-use crate::queue::{Letter, Letters, Payload, PushError, Queue};
+use crate::queue::{Letter, Letters, Payload, PushError, Pushed, Queue};
 use crate::tasks::Tasks;
 use crate::wake::Wake;
 
@@ -173,10 +173,13 @@ impl Inbox {
                 // It was read as UTF-8, and what was blanked is ASCII.
                 body: String::from_utf8_lossy(&event.envelope.redacted).into_owned(),
             },
+            body_sha256: Some(event.envelope.sha256_hex()),
+            is_changed: false,
         };
         faults::step("letter_unpushed");
-        self.letters.push(Queue::Webhooks, &letter).await?;
-        faults::step("letter_pushed");
+        match self.letters.push(Queue::Webhooks, &letter).await? {
+            Pushed::New | Pushed::Known => faults::step("letter_pushed"),
+        }
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ use crate::flows::backoff::after;
 use crate::flows::check_sentry::OPERATIONS;
 use crate::flows::incoming::{Delivery, Incoming};
 use crate::flows::settle_event::{SettleEvents, Settling, SettlingOne};
-use crate::flows::store_events::{Stored, store_events};
+use crate::flows::store_events::{Stored, ask_about_change, store_events};
 use crate::queue::{Content, InHand, Letter, Letters, Payload, Queue};
 use crate::tasks::guarded;
 use crate::wake::Wake;
@@ -240,30 +240,38 @@ impl ReplayLetters {
 
     /// Does what is owed. Whatever it writes is written before the letter goes.
     async fn handle(&self, letter: &Letter, deaths: u32) -> Result<Done, Undone> {
-        let id = match &letter.payload {
-            Payload::StoredEvent { row_id } => *row_id,
+        let (id, is_new) = match &letter.payload {
+            Payload::StoredEvent { row_id } => (*row_id, false),
             Payload::Event { body, received_at, .. } => {
-                match self.store(letter, body, *received_at).await? {
-                    // From here on the workers have it.
-                    Stored::New => return Ok(Done::Here),
-                    Stored::Known(id) => id,
-                }
+                self.store(letter, body, *received_at).await?
             }
         };
-        match db::in_time(db::dead_letters::find_standing(&self.db, id)).await? {
-            Some(Standing::Failed) => self.settle(id, deaths).await,
-            Some(Standing::Received | Standing::Ended) => Ok(Done::Elsewhere),
-            None => Err(Undone::failed("row_missing", "the event is not in the database")),
+        let Some(event) = db::in_time(db::dead_letters::find(&self.db, id)).await? else {
+            return Err(Undone::failed("row_missing", "the event is not in the database"));
+        };
+        if letter.is_changed {
+            let payment_id = event.payment_id.as_deref();
+            let asked = ask_about_change(&self.db, id, payment_id, self.clock.now());
+            db::in_time(asked).await?;
+        }
+        if is_new {
+            // From here on the workers have it.
+            return Ok(Done::Here);
+        }
+        match event.standing {
+            Standing::Failed => self.settle(id, deaths).await,
+            Standing::Received | Standing::Ended => Ok(Done::Elsewhere),
         }
     }
 
-    /// Writes an event to where it should have gone, unless it is there.
+    /// Writes an event to where it should have gone, unless it is there; tells its id, and whether it
+    /// was not there.
     async fn store(
         &self,
         letter: &Letter,
         body: &str,
         received_at: DateTime<Utc>,
-    ) -> Result<Stored, Undone> {
+    ) -> Result<(Uuid, bool), Undone> {
         let envelope = Envelope::parse(body.as_bytes())
             .map_err(|illegible| Undone::failed("unreadable", illegible.to_string()))?;
         let (request_id, trace_id) = (letter.request_id.as_str(), letter.trace_id.as_deref());
@@ -286,7 +294,11 @@ impl ReplayLetters {
         stored.announce();
         self.wake.outbox.notify_one();
         self.wake.events.notify_one();
-        stored.outcomes.first().copied().ok_or_else(|| Undone::failed("storage", "no outcome"))
+        match stored.outcomes.first() {
+            Some(Stored::New) => Ok((event.id, true)),
+            Some(Stored::Known(id)) => Ok((*id, false)),
+            None => Err(Undone::failed("storage", "no outcome")),
+        }
     }
 
     /// Settles a failed event by the same code as a live one. One whose worker died is settled while

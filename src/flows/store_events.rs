@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgTransaction;
+use chrono::{DateTime, Utc};
+use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
 use crate::db;
@@ -32,8 +33,8 @@ pub(crate) struct StoredEvents {
 impl StoredEvents {
     /// Tells whoever is on call what a person has been asked. Only after the commit.
     pub fn announce(&self) {
-        for (id, Flaw { kind, difference }) in &self.questions {
-            tracing::error!(event.id = %id, kind, "A webhook event needs a person: {difference}");
+        for (id, flaw) in &self.questions {
+            tell(*id, *flaw);
         }
     }
 }
@@ -80,6 +81,31 @@ pub(crate) async fn store_events(
         found.outcomes.push(if is_first { Stored::New } else { Stored::Known(*id) });
     }
     Ok(found)
+}
+
+/// Asks about an event whose other body only a letter has seen.
+pub(crate) async fn ask_about_change(
+    db: &PgPool,
+    id: Uuid,
+    payment_id: Option<&str>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let review = NewReview {
+        kind: CHANGED.kind,
+        payment_id,
+        checkout_id: None,
+        event_id: Some(id),
+        difference: CHANGED.difference,
+        opened_at: now,
+    };
+    if db::reviews::insert(db, &review).await? {
+        tell(id, CHANGED);
+    }
+    Ok(())
+}
+
+fn tell(id: Uuid, Flaw { kind, difference }: Flaw) {
+    tracing::error!(event.id = %id, kind, "A webhook event needs a person: {difference}");
 }
 
 async fn ask(

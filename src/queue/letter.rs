@@ -34,6 +34,12 @@ pub struct Letter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
     pub payload: Payload,
+    /// What its event's body was when it came first, to know another one by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_sha256: Option<String>,
+    /// Whether the event came again with another body.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_changed: bool,
 }
 
 /// What is owed.
@@ -117,6 +123,8 @@ mod tests {
             request_id: "r1".into(),
             trace_id: None,
             payload,
+            body_sha256: None,
+            is_changed: false,
         }
     }
 
@@ -131,6 +139,8 @@ mod tests {
         let attempted = Letter {
             last_attempt_at: Some("2026-01-02T03:04:06Z".parse().unwrap()),
             trace_id: Some("t1".into()),
+            body_sha256: Some("00ff".into()),
+            is_changed: true,
             ..letter(Payload::StoredEvent { row_id: Uuid::nil() })
         };
         for letter in [letter(event()), attempted] {

@@ -65,6 +65,19 @@ pub struct Letters {
     process: String,
 }
 
+/// Whether a pushed letter gives way to one that is there, or the other way round.
+const KEEPS: u32 = 0;
+const REPLACES: u32 = 1;
+
+/// What became of a letter that was pushed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pushed {
+    /// There was none with its id.
+    New,
+    /// There was one.
+    Known,
+}
+
 /// Why a letter was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
@@ -128,26 +141,41 @@ impl Letters {
         Self { redis, prefix: prefix.to_owned(), process: format!("{process}:") }
     }
 
-    /// Adds a letter, unless one with its id is there already. Once this returned, it survives a
-    /// crash of Redis: in the same round trip Redis has said that it is durable.
-    pub async fn push(&self, queue: Queue, letter: &Letter) -> Result<(), PushError> {
-        let pushed = tokio::time::timeout(PATIENCE, self.try_to_push(queue, letter));
+    /// Adds a letter, unless one with its id is there already, in whatever state; that one notes when
+    /// the new one is about another body. Once this returned, it survives a crash of Redis: in the
+    /// same round trip Redis has said that it is durable.
+    pub async fn push(&self, queue: Queue, letter: &Letter) -> Result<Pushed, PushError> {
+        let pushed = tokio::time::timeout(PATIENCE, self.try_to_push(queue, letter, KEEPS));
         pushed.await.unwrap_or(Err(PushError::TimedOut))
     }
 
-    async fn try_to_push(&self, queue: Queue, letter: &Letter) -> Result<(), PushError> {
+    /// Adds the letter of a stored event. One that carries the event itself gives way to it, also a
+    /// dead one, and one that somebody has in hand: they can no longer acknowledge it.
+    pub async fn take_over(&self, queue: Queue, letter: &Letter) -> Result<Pushed, PushError> {
+        let pushed = tokio::time::timeout(PATIENCE, self.try_to_push(queue, letter, REPLACES));
+        pushed.await.unwrap_or(Err(PushError::TimedOut))
+    }
+
+    async fn try_to_push(
+        &self,
+        queue: Queue,
+        letter: &Letter,
+        replaces: u32,
+    ) -> Result<Pushed, PushError> {
         let mut commands = redis::pipe();
         let mut push = self.script(PUSH, queue);
         push.arg(&letter.id).arg(json(letter)?);
         push.arg(letter.next_attempt_at.timestamp_millis())
-            .arg(letter.created_at.timestamp_millis());
+            .arg(letter.created_at.timestamp_millis())
+            .arg(letter.body_sha256.as_deref().unwrap_or_default())
+            .arg(replaces);
         durability::ask(commands.ignore_errors().add_command(push));
         let link = &self.redis.pushes;
         let (pushed, info, fsync): (RedisResult<u32>, _, _) = link.ask_all(&commands).await?;
-        pushed?;
+        let pushed = if pushed? == 1 { Pushed::New } else { Pushed::Known };
         let answers: Answers = (info, fsync);
         match durability::judge(link, answers).await? {
-            Durability::Always | Durability::Confirmable => Ok(()),
+            Durability::Always | Durability::Confirmable => Ok(pushed),
             Durability::Not(flaws) => Err(PushError::NotDurable(flaws)),
         }
     }

@@ -10,7 +10,7 @@ mod link;
 
 pub use durability::Durability;
 pub use letter::{Letter, Payload};
-pub use letters::{Content, Counts, InHand, Letters, PushError, Queue};
+pub use letters::{Content, Counts, InHand, Letters, PushError, Pushed, Queue};
 
 use link::Link;
 

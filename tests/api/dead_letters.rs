@@ -52,6 +52,30 @@ impl DeadLetters {
         let () = self.connection.hset(self.key("leases"), id, "another:lease").unwrap();
     }
 
+    /// As if the letter was in the hands of another process, or was given up.
+    pub fn put_aside(&mut self, id: &str, state: &str) {
+        const LATE: u64 = 9_999_999_999_999;
+        let () = self.connection.zrem(self.key("due"), id).unwrap();
+        let () = self.connection.zadd(self.key(state), id, LATE).unwrap();
+        if state == "leased" {
+            let () = self.connection.hset(self.key("leases"), id, "another:lease").unwrap();
+        } else {
+            let () = self.connection.zrem(self.key("ages"), id).unwrap();
+        }
+    }
+
+    /// Whether anybody can still acknowledge the letter.
+    pub fn holds_lease(&mut self, id: &str) -> bool {
+        self.connection.hexists(self.key("leases"), id).unwrap()
+    }
+
+    /// As if Redis had lost its data.
+    pub fn lose_all(&mut self) {
+        for part in ["letters", "due", "leased", "leases", "deaths", "dead", "ages"] {
+            let () = self.connection.del(self.key(part)).unwrap();
+        }
+    }
+
     /// As if so many processes had ended with it before.
     pub fn count_deaths(&mut self, id: &str, deaths: u32) {
         let () = self.connection.hset(self.key("deaths"), id, deaths).unwrap();

@@ -298,3 +298,131 @@ async fn an_old_letter_is_a_reason_to_look(db: PgPool) {
     assert_eq!((&health["status"], &health["reason"]), (&json!("degraded"), &json!("long_wait")));
     assert_eq!((&health["depth"], &health["oldest_age_s"]), (&json!(1), &json!(960)));
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_postgres_that_takes_nothing_from_us_is_away_and_no_attempt(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    // Read-only after a failover, a login that is refused, a right or a table that is missing.
+    for code in ["25006", "28P01", "42501", "42P01"] {
+        let refuse = format!(
+            "create function refuse() returns trigger language plpgsql as
+                 $$ begin raise exception 'no' using errcode = '{code}'; end $$;
+             create trigger refuse before insert on webhook_events execute function refuse()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&db).await.unwrap();
+        let envelope = event(&json!({ "id": code, "type": "balance_transferred" }));
+        assert_eq!(shop.deliver(&envelope).await.json()["status"], "dlq", "{code}");
+        for _ in 0..8 {
+            run(&shop).await;
+            assert_eq!(letters.only()["attempt"], 0, "{code}");
+            shop.advance(Duration::from_secs(6 * 60));
+        }
+        assert_eq!(shop.deliver(&envelope).await.json()["status"], "dlq");
+        sqlx::raw_sql("drop function refuse() cascade").execute(&db).await.unwrap();
+        // In the second after its failure nobody else waits for it.
+        assert_eq!(shop.deliver(&envelope).await.json()["status"], "dlq");
+        shop.advance(Duration::from_secs(5));
+        run(&shop).await;
+        assert_eq!(letters.all(), []);
+    }
+    assert_eq!(shop.count("webhook_events").await, 4);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_failed_event_keeps_its_letter_whoever_has_the_one_that_brought_it(db: PgPool) {
+    for state in ["leased", "dead"] {
+        let shop = Shop::open(db.clone()).await;
+        let mut letters = DeadLetters::of(&shop.app);
+        let (bought, envelope) = sale_in_the_queue(&shop, &db).await;
+        let id = letters.all().remove(0).0;
+        letters.put_aside(&id, state);
+        // The provider's retry is stored, and fails five times.
+        shop.advance(Duration::from_secs(2));
+        shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(400)));
+        assert_eq!(shop.deliver(&envelope).await.json()["status"], "ok");
+        for _ in 0..5 {
+            run(&shop).await;
+            shop.advance(Duration::from_secs(145));
+        }
+        assert_eq!(letters.only()["payload"]["kind"], "stored_event", "{state}");
+        assert_eq!(letters.ids("due"), [id.as_str()], "{state}");
+        // Whoever had it in hand has seen the event well: that is no longer theirs to say.
+        assert!(!letters.holds_lease(&id));
+        shop.sandbox.clear_faults();
+        shop.advance(Duration::from_secs(12 * 60));
+        run(&shop).await;
+        assert_eq!(shop.look(&bought).await["status"], "paid", "{state}");
+        assert_eq!(letters.all(), []);
+        assert_eq!((letters.ids("leased"), letters.ids("dead")), (vec![], vec![]));
+    }
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_letter_that_redis_lost_is_written_anew_and_a_dead_one_stays_dead(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (bought, _) = failed_sale(&shop).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    let id = letters.all().remove(0).0;
+    letters.put_aside(&id, "dead");
+    shop.advance(Duration::from_secs(2 * 60 * 60));
+    run(&shop).await;
+    assert_eq!((letters.ids("dead"), letters.ids("due")), (vec![id], vec![]));
+
+    letters.lose_all();
+    shop.sandbox.clear_faults();
+    run(&shop).await;
+    assert_eq!(letters.all(), [], "it was seen a moment ago");
+    shop.advance(Duration::from_secs(60 * 60));
+    run(&shop).await;
+    assert_eq!(letters.only()["payload"]["kind"], "stored_event");
+    shop.advance(Duration::from_secs(12 * 60));
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(shop.count("outbox where name = 'dlq_pushed'").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn another_body_under_the_same_id_is_asked_about_also_when_only_the_queue_saw_it(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    let (bought, envelope) = sale_in_the_queue(&shop, &db).await;
+    let id = letters.all().remove(0).0;
+    letters.put_aside(&id, "leased");
+    let mut changed = envelope.clone();
+    changed["created_at"] = json!("2026-01-02T03:04:06Z");
+    let mut lock = db.begin().await.unwrap();
+    sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
+    // The first body again says nothing, the other one says it once, also to whoever has the letter.
+    for (body, is_changed) in [(&envelope, None), (&changed, Some(true)), (&changed, Some(true))] {
+        assert_eq!(shop.deliver(body).await.json()["status"], "dlq");
+        assert_eq!(letters.only().get("is_changed").and_then(Value::as_bool), is_changed);
+        assert_eq!(letters.holds_lease(&id), is_changed.is_none());
+    }
+    lock.rollback().await.unwrap();
+    assert_eq!(shop.count("webhook_events").await, 0);
+    shop.advance(Duration::from_secs(5));
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    let question = ("event_changed".into(), "the event came again with another body".into());
+    assert_eq!(shop.reviews().await, [question]);
+    assert_eq!(letters.all(), []);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn another_body_of_a_failed_event_is_asked_about_when_its_letter_is_replayed(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (bought, _) = failed_sale(&shop).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    let key = letters.all().remove(0).0.strip_prefix("moyasar:").unwrap().to_owned();
+    let mut lock = db.begin().await.unwrap();
+    sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
+    assert_eq!(shop.deliver(&event(&json!({ "id": key }))).await.json()["status"], "dlq");
+    lock.rollback().await.unwrap();
+    assert_eq!(letters.only()["payload"]["kind"], "stored_event");
+    shop.sandbox.clear_faults();
+    shop.advance(Duration::from_secs(12 * 60));
+    run(&shop).await;
+    assert_eq!(shop.look(&bought).await["status"], "paid");
+    assert_eq!(shop.count("reviews where kind = 'event_changed'").await, 1);
+}
