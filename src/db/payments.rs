@@ -7,8 +7,12 @@ use crate::domain::checkout::CheckoutId;
 use crate::domain::money::Halalas;
 use crate::domain::payment::{Fetched, PaymentStatus, Recorded, Standing};
 
-/// The payment as it was recorded, locked until the transaction ends.
+/// The payment as it was recorded, locked until the transaction ends. Where it was not recorded yet, the
+/// lock is on its name: whoever comes second sees what the first one made of it.
 pub async fn lock(tx: &mut PgTransaction<'_>, id: &str) -> sqlx::Result<Option<Recorded>> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 1))", id)
+        .execute(&mut **tx)
+        .await?;
     let row = sqlx::query!(
         r#"
         select status, standing as "standing: Standing", refunded_halalas as "refunded: Halalas",
@@ -150,4 +154,22 @@ pub async fn claim_effect(
     .execute(db)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::PgPool;
+
+    use super::*;
+
+    #[sqlx::test(migrations = "./migrations")]
+    async fn a_payment_that_nobody_has_recorded_is_locked_all_the_same(db: PgPool) {
+        let mut first = db.begin().await.unwrap();
+        assert_eq!(lock(&mut first, "a-payment").await.unwrap(), None);
+        let mut second = db.begin().await.unwrap();
+        sqlx::query("set local lock_timeout = '50ms'").execute(&mut *second).await.unwrap();
+        assert_eq!(lock(&mut second, "another-payment").await.unwrap(), None);
+        let refused = lock(&mut second, "a-payment").await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "55P03");
+    }
 }

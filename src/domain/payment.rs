@@ -181,6 +181,12 @@ pub fn settle(bill: &Bill, recorded: Option<&Recorded>, fetched: &Fetched) -> Se
     Settlement { record, effects }
 }
 
+/// All that is known now of a payment about which nothing can be decided: nobody knows its bill.
+pub fn remember(recorded: Option<&Recorded>, fetched: &Fetched) -> Recorded {
+    let news = recorded.map_or(News::Newer, |recorded| News::of(recorded, fetched));
+    merge(recorded, fetched, news)
+}
+
 /// How what the provider shows relates to what we know.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum News {

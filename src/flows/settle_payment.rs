@@ -1,7 +1,5 @@
 //! Settle a payment as the provider shows it now: inside one transaction, with every effect once.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +17,7 @@ use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::Halalas;
 use crate::domain::payment::{
-    Bill, Effect, Fetched, PaymentStatus, Recorded, Settlement, Standing, settle,
+    Bill, Effect, Fetched, PaymentStatus, Recorded, Settlement, Standing, remember, settle,
 };
 use crate::domain::subscription::{PlanChange, Subscription};
 use crate::flows::questions::Questions;
@@ -62,17 +60,19 @@ pub(super) async fn settle_payment(
     context: Context<'_>,
 ) -> sqlx::Result<Settled> {
     let fetched = facts(payment);
+    // First of all: whose it is must not change while it is decided about.
+    let recorded = db::payments::lock(tx, &payment.id).await?;
     let checkout_id = find_checkout(tx, payment).await?.or(context.adopted_by);
     let questions = Questions::default();
     let mut settling = Settling { tx, payment, fetched: &fetched, context, questions };
     let outcome = match checkout_id {
-        None => settling.hold_foreign().await?,
+        None => settling.hold_foreign(recorded.as_ref()).await?,
         Some(checkout_id) => {
             let checkout = db::checkouts::lock(settling.tx, checkout_id).await?;
             for prompt in prompts {
                 settling.question_contradictions(&checkout, prompt).await?;
             }
-            settling.apply(&checkout).await?
+            settling.apply(&checkout, recorded.as_ref()).await?
         }
     };
     Ok(Settled { outcome, questions: settling.questions })
@@ -102,13 +102,16 @@ struct Settling<'a, 'tx> {
 }
 
 impl Settling<'_, '_> {
-    async fn apply(&mut self, checkout: &Checkout) -> sqlx::Result<&'static str> {
+    async fn apply(
+        &mut self,
+        checkout: &Checkout,
+        recorded: Option<&Recorded>,
+    ) -> sqlx::Result<&'static str> {
         let id = &self.payment.id;
-        let recorded = db::payments::lock(self.tx, id).await?;
         let others = db::payments::get_others(self.tx, checkout.id, id).await?;
         let held = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
         let bill = self.bill(checkout, others, held.as_ref());
-        let Settlement { record, effects } = settle(&bill, recorded.as_ref(), self.fetched);
+        let Settlement { record, effects } = settle(&bill, recorded, self.fetched);
         self.store(Some(checkout), &record).await?;
         let mut outcome = "recorded";
         for effect in &effects {
@@ -119,8 +122,8 @@ impl Settling<'_, '_> {
                 outcome = happened.unwrap_or(outcome);
             }
         }
-        if recorded.as_ref() != Some(&record) {
-            self.audit(recorded.as_ref(), &record).await?;
+        if recorded != Some(&record) {
+            self.audit(recorded, &record).await?;
         }
         Ok(outcome)
     }
@@ -254,26 +257,17 @@ impl Settling<'_, '_> {
     }
 
     /// A payment that is none of our checkouts': somebody must look, nothing is granted.
-    async fn hold_foreign(&mut self) -> sqlx::Result<&'static str> {
-        let id = &self.payment.id;
-        let recorded = db::payments::lock(self.tx, id).await?;
-        let record = Recorded {
-            status: self.fetched.status.clone(),
-            refunded: self.fetched.refunded,
-            captured: self.fetched.captured,
-            updated_at: self.fetched.updated_at,
-            // Nothing is decided about it: should its checkout turn up, it is settled like any other.
-            standing: Standing::Open,
-            done: BTreeSet::new(),
-        };
+    async fn hold_foreign(&mut self, recorded: Option<&Recorded>) -> sqlx::Result<&'static str> {
+        // Nothing is decided about it: should its checkout turn up, it is settled like any other.
+        let record = remember(recorded, self.fetched);
         self.store(None, &record).await?;
         let difference = match &self.payment.invoice_id {
             Some(invoice) => format!("no checkout of ours has invoice {invoice}"),
             None => "the payment was made without an invoice".to_owned(),
         };
         self.review("unknown_invoice", None, &difference).await?;
-        if recorded.as_ref() != Some(&record) {
-            self.audit(recorded.as_ref(), &record).await?;
+        if recorded != Some(&record) {
+            self.audit(recorded, &record).await?;
         }
         Ok("review")
     }

@@ -492,3 +492,10 @@ fn every_doubt_is_spelled_out() {
         assert_eq!((doubt.kind(), doubt.to_string().as_str()), (kind, text));
     }
 }
+
+#[test]
+fn what_is_remembered_of_a_payment_of_nobody_only_grows() {
+    let first = remember(None, &refunded(40_000, 2));
+    assert_eq!(remember(Some(&first), &fetched("paid", 1)), first);
+    assert_eq!(remember(Some(&first), &refunded(99_000, 3)).refunded, PRICE);
+}
