@@ -45,8 +45,15 @@ impl Ledger {
     }
 
     /// How often an operation was asked for, refused and failed requests included.
+    ///
+    /// # Panics
+    ///
+    /// There is no operation of that name: a count of what cannot be asked for would always be 0.
     pub fn requests(&self, operation: impl AsRef<str>) -> u64 {
-        self.requests.get(operation.as_ref()).copied().unwrap_or_default()
+        let name = operation.as_ref();
+        let count = self.requests.get(name).copied();
+        assert!(count.is_some(), "there is no operation {name:?}");
+        count.unwrap_or_default()
     }
 
     /// Every invoice, oldest first.

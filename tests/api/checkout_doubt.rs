@@ -9,6 +9,7 @@ use sqlx::PgPool;
 
 use crate::harness::SERVICE_KEY;
 use crate::shop::{Bought, Shop, order};
+use crate::worker::another_process;
 
 const CHECKOUT: &str = "/api/v1/pricing/checkout";
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -181,15 +182,18 @@ async fn a_look_whose_worker_died_is_taken_up_again_when_its_lease_ends(db: PgPo
 
 #[sqlx::test(migrations = "./migrations")]
 async fn several_instances_share_the_looks_and_each_checkout_is_looked_at_once(db: PgPool) {
-    let shop = Shop::open(db).await;
+    let shop = Shop::open(db.clone()).await;
     shop.sandbox.fault(Fault::before(Operation::CreateInvoice, Trouble::Reset));
     for _ in 0..4 {
         shop.app.post(CHECKOUT, order()).await;
     }
     let searches = shop.sandbox.ledger().requests("list_invoices");
     shop.advance(A_MINUTE);
-    let (one, other) = (shop.app.app.clone(), shop.app.app.clone());
-    let (one, other) = tokio::join!(one.run_jobs_until_idle(), other.run_jobs_until_idle());
+    let other = another_process(&shop, &db);
+    let (one, other) = tokio::join!(
+        Box::pin(shop.app.app.run_jobs_until_idle()),
+        Box::pin(other.app.run_jobs_until_idle()),
+    );
     one.and(other).unwrap();
     assert_eq!(shop.statuses().await, ["refused"; 4]);
     assert_eq!(shop.sandbox.ledger().requests("list_invoices"), searches + 4);

@@ -98,6 +98,17 @@ async fn an_event_that_failed_five_times_is_retried_by_the_queue_alone(db: PgPoo
 
     // The provider's own retry is no way around the queue, and no second event.
     shop.sandbox.clear_faults();
+    let stored: Vec<u8> = sqlx::query_scalar("select body from webhook_events")
+        .fetch_one(&shop.app.db)
+        .await
+        .unwrap();
+    let again = shop.deliver(&serde_json::from_slice(&stored).unwrap()).await;
+    assert_eq!(again.json()["status"], "duplicate");
+    run(&shop).await;
+    assert_eq!(shop.sandbox.ledger().requests("fetch_payment"), asked, "still too early");
+    assert_eq!(shop.count("webhook_events where status = 'failed'").await, 1);
+    DeadLetters::of(&shop.app).only();
+
     shop.advance(Duration::from_secs(5 * 60));
     run(&shop).await;
     assert_eq!(shop.look(&bought).await["status"], "paid");

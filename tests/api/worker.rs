@@ -12,7 +12,7 @@ use crate::shop::Shop;
 use crate::webhooks::event;
 
 /// The same service in another process, its clock where the shop's is.
-fn another_process(shop: &Shop, db: &PgPool) -> TestApp {
+pub fn another_process(shop: &Shop, db: &PgPool) -> TestApp {
     let (moyasar, secret_key) = (shop.sandbox.moyasar_url(), shop.sandbox.secret_key());
     let variables = [("MOYASAR_BASE_URL", moyasar.as_str()), ("MOYASAR_SECRET_KEY", secret_key)];
     let other = TestApp::start_with(db.clone(), &variables);
