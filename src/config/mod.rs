@@ -412,6 +412,6 @@ pub struct FlagsConfig {
     pub ratelimit_enabled: bool,
     /// Webhooks are verified; never switched off in production.
     pub webhook_verify_all: bool,
-    /// Guards against abuse of public forms.
+    /// The limit on checkouts that visitors start for one e-mail address.
     pub abuse_guards_enabled: bool,
 }

@@ -110,7 +110,7 @@ pub const VARIABLES: &[Variable] = &[
     optional("SECURITY_HEADERS_ENABLED", "flags.security_headers_enabled", Switch, "Security headers on every answer."),
     optional("RATELIMIT_ENABLED", "flags.ratelimit_enabled", Switch, "Rate limits."),
     optional("WEBHOOK_VERIFY_ALL", "flags.webhook_verify_all", Switch, "Webhooks are verified; production refuses false."),
-    optional("ABUSE_GUARDS_ENABLED", "flags.abuse_guards_enabled", Switch, "Guards against abuse of public forms."),
+    optional("ABUSE_GUARDS_ENABLED", "flags.abuse_guards_enabled", Switch, "The limit on checkouts that visitors start for one e-mail address."),
 ];
 
 /// The variable that fills this setting, if one does.
