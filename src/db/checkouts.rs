@@ -106,6 +106,7 @@ pub struct Checkout {
     pub subscriber: String,
     pub distinct_id: String,
     pub status: CheckoutStatus,
+    pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -115,7 +116,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, id: CheckoutId) -> sqlx::Result<Ch
         Checkout,
         r#"
         select id as "id: CheckoutId", plan_id, amount_halalas as "amount: Halalas", currency,
-            subscriber, distinct_id, status as "status: CheckoutStatus", expires_at
+            subscriber, distinct_id, status as "status: CheckoutStatus", created_at, expires_at
         from checkouts
         where id = $1
         for update

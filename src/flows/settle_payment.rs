@@ -25,6 +25,12 @@ use crate::flows::questions::Questions;
 /// The kind of question when one of several payments of a subscription was given back.
 const ONE_OF_SEVERAL: &str = "one_of_several_reversed";
 
+/// Characters that are kept of a status, a currency or a coupon.
+const LONGEST_WORD: usize = 64;
+
+/// Characters that are kept of what the bank said.
+const LONGEST_MESSAGE: usize = 500;
+
 /// What prompted the settling, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
@@ -134,13 +140,13 @@ impl Settling<'_, '_> {
             CheckoutStatus::Expired | CheckoutStatus::Canceled | CheckoutStatus::Failed
         );
         let current = held.map(|held| &held.subscription);
-        let granted = Subscription::granted(current, &checkout.plan_id, self.paid_at());
+        let granted = Subscription::granted(current, &checkout.plan_id, self.paid_at(checkout));
         Bill {
             amount: checkout.amount,
             currency: checkout.currency.clone(),
             is_paid_by_another: others.has_paid,
             // Whoever begins to pay after the time is over pays for what may no longer be sold so.
-            is_closed: is_over || self.paid_at() > checkout.expires_at,
+            is_closed: is_over || self.began_at(checkout) > checkout.expires_at,
             plan_change: granted.err(),
         }
     }
@@ -190,7 +196,7 @@ impl Settling<'_, '_> {
     }
 
     async fn grant(&mut self, checkout: &Checkout) -> sqlx::Result<()> {
-        let (now, paid_at) = (self.context.now, self.paid_at());
+        let (now, paid_at) = (self.context.now, self.paid_at(checkout));
         let current = db::subscriptions::lock(self.tx, &checkout.subscriber).await?;
         let current = current.map(|held| held.subscription);
         // The bill was made under the same lock: no other plan runs.
@@ -247,7 +253,7 @@ impl Settling<'_, '_> {
         checkout: &Checkout,
         status: &PaymentStatus,
     ) -> sqlx::Result<()> {
-        let (message, began_at) = (self.fetched.message.as_deref(), self.paid_at());
+        let (message, began_at) = (self.fetched.message.as_deref(), self.began_at(checkout));
         let (id, now) = (checkout.id, self.context.now);
         db::checkouts::set_last_attempt(self.tx, id, status, message, began_at, now).await?;
         if *status == PaymentStatus::Failed {
@@ -370,11 +376,21 @@ impl Settling<'_, '_> {
         db::audit_log::insert(&mut **self.tx, &audit).await
     }
 
-    /// When the customer paid: the provider knows better than the hour at which we heard of it. Later
-    /// changes move `updated_at`, so the beginning of the payment counts.
-    fn paid_at(&self) -> DateTime<Utc> {
+    /// When the customer began to pay: the provider knows better than the hour at which we heard of it.
+    /// Later changes move `updated_at`, so the beginning of the payment counts. Nobody pays a checkout
+    /// before there is one.
+    fn began_at(&self, checkout: &Checkout) -> DateTime<Utc> {
         let Payment { created_at, updated_at, .. } = self.payment;
-        created_at.or(*updated_at).unwrap_or(self.context.now).min(self.context.now)
+        let began_at = created_at.or(*updated_at).unwrap_or(self.context.now);
+        began_at.max(checkout.created_at).min(self.context.now)
+    }
+
+    /// When the money was taken: of a hold, when it was captured.
+    fn paid_at(&self, checkout: &Checkout) -> DateTime<Utc> {
+        let began_at = self.began_at(checkout);
+        let captured_at =
+            self.payment.captured_at.filter(|_| self.fetched.captured > Halalas::ZERO);
+        captured_at.unwrap_or(began_at).max(began_at).min(self.context.now)
     }
 }
 
@@ -391,25 +407,27 @@ fn summary(record: &Recorded) -> serde_json::Value {
 /// bill of ours is equal to.
 fn facts(payment: &Payment) -> Fetched {
     let halalas = |amount: Option<i64>| Halalas(amount.unwrap_or_default());
-    // Postgres takes no U+0000 in a text, whoever sends it.
-    let text = |text: &str| text.replace('\0', "");
     Fetched {
-        status: PaymentStatus::from_name(&text(&payment.status)),
+        status: PaymentStatus::from_name(&text(&payment.status, LONGEST_WORD)),
         amount: halalas(payment.amount),
-        currency: payment.currency.as_deref().map(text).unwrap_or_default(),
+        currency: text(payment.currency.as_deref().unwrap_or_default(), LONGEST_WORD),
         refunded: halalas(payment.refunded),
         captured: halalas(payment.captured),
         updated_at: payment.updated_at,
-        message: payment.message().map(text),
-        coupon: coupon(&payment.metadata).map(|coupon| text(&coupon)),
+        message: payment.message().map(|message| text(message, LONGEST_MESSAGE)),
+        coupon: coupon(&payment.metadata).map(|coupon| text(&coupon, LONGEST_WORD)),
     }
+}
+
+/// As much of a provider's text as is kept. Postgres takes no U+0000 in a text, and no long one in a key.
+fn text(text: &str, longest: usize) -> String {
+    text.chars().filter(|letter| *letter != '\0').take(longest).collect()
 }
 
 /// The coupon that the provider took something off for: it says so in metadata of its own.
 fn coupon(metadata: &serde_json::Value) -> Option<String> {
     let coupon = metadata.get("#coupon_code").or_else(|| metadata.get("#coupon_id"))?;
-    let name = coupon.as_str().map_or_else(|| coupon.to_string(), str::to_owned);
-    Some(name.chars().take(64).collect())
+    Some(coupon.as_str().map_or_else(|| coupon.to_string(), str::to_owned))
 }
 
 /// The part of an event's body that is compared with the provider's own answer.

@@ -39,6 +39,7 @@ mod scrubbing;
 mod sentry;
 mod settling;
 mod shop;
+mod strange_answers;
 mod surplus;
 mod webhooks;
 mod worker;

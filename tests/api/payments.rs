@@ -313,3 +313,23 @@ async fn an_unknown_status_is_asked_about_once(db: PgPool) {
     assert_eq!(kinds, ["unknown_status"]);
     assert_eq!(shop.look(&bought).await["status"], "pending");
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_hold_that_is_captured_late_pays_from_the_day_of_the_capture(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    let payment = shop.pay(&bought, cards::MADA_APPROVED).await;
+    drop(shop.sandbox.take_held_webhooks());
+    shop.sandbox.set_payment_status(&payment.id, "authorized").unwrap();
+    shop.settle().await;
+    assert_eq!(shop.look(&bought).await["status"], "pending");
+    shop.advance(Duration::from_hours(13 * 24));
+    shop.sandbox.capture(&payment.id, None).unwrap();
+    shop.settle().await;
+    let shown = shop.look(&bought).await;
+    assert_eq!(
+        (&shown["status"], &shown["paid_at"]),
+        (&json!("paid"), &json!("2026-01-15T03:04:05Z"))
+    );
+    assert_eq!(shown["subscription"]["current_period_end"], "2026-02-15T03:04:05Z");
+}

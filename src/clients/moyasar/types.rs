@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::de::DeserializeOwned;
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use url::Url;
@@ -34,6 +34,7 @@ pub(crate) struct NewInvoice<'a> {
 #[derive(Clone, Deserialize)]
 #[cfg_attr(not(test), expect(dead_code, reason = "for reconciliation, which compares all of it"))]
 pub(crate) struct Invoice {
+    #[serde(deserialize_with = "id")]
     pub id: String,
     /// An open set: `initiated`, `paid`, `failed`, `refunded`, `canceled`, `expired`, ….
     #[serde(default, deserialize_with = "or_default")]
@@ -45,11 +46,11 @@ pub(crate) struct Invoice {
     /// Where the payer pays.
     #[serde(default, deserialize_with = "or_default")]
     pub url: Option<Url>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub expired_at: Option<DateTime<Utc>>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub created_at: Option<DateTime<Utc>>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub updated_at: Option<DateTime<Utc>>,
     #[serde(default)]
     pub metadata: Value,
@@ -65,6 +66,7 @@ pub(crate) struct Invoice {
 #[derive(Clone, Deserialize)]
 #[cfg_attr(not(test), expect(dead_code, reason = "for reconciliation, which compares all of it"))]
 pub(crate) struct Payment {
+    #[serde(deserialize_with = "id")]
     pub id: String,
     /// An open set: `initiated`, `paid`, `authorized`, `failed`, `refunded`, `captured`, `voided`, ….
     #[serde(default, deserialize_with = "or_default")]
@@ -83,17 +85,17 @@ pub(crate) struct Payment {
     #[serde(default, deserialize_with = "integer")]
     pub fee: Option<i64>,
     /// The invoice it was made on.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "optional_id")]
     pub invoice_id: Option<String>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub created_at: Option<DateTime<Utc>>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub updated_at: Option<DateTime<Utc>>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub refunded_at: Option<DateTime<Utc>>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub captured_at: Option<DateTime<Utc>>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "time")]
     pub voided_at: Option<DateTime<Utc>>,
     #[serde(default)]
     pub metadata: Value,
@@ -159,6 +161,31 @@ where
 {
     let value = Value::deserialize(from)?;
     Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+/// The longest id that is taken for one; the provider's have 36 characters.
+const LONGEST_ID: usize = 128;
+
+/// An id that can be a key. Without one a payment cannot be told from others, which is an error.
+fn id<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let id = String::deserialize(from)?;
+    if is_id(&id) { Ok(id) } else { Err(D::Error::custom("not an id")) }
+}
+
+/// An id that can be a key, if there is one.
+fn optional_id<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    or_default(from).map(|id: Option<String>| id.filter(|id| is_id(id)))
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=LONGEST_ID).contains(&text.len()) && !text.contains('\0')
+}
+
+/// A time that can be one of this service's life, or nothing: what was in the year 1 or will be in the
+/// year 10000 is a mistake, and neither a date of Postgres nor one of JSON.
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let time: Option<DateTime<Utc>> = or_default(from)?;
+    Ok(time.filter(|time| (2000..10_000).contains(&time.year())))
 }
 
 /// An integer, also when it is written as a string (which fixtures of 2016 show).
@@ -385,5 +412,32 @@ mod tests {
             shown,
             "Invoice { id: \"62f746b4-84e6-4ceb-95bd-447e7184d454\", status: \"paid\", .. }"
         );
+    }
+
+    #[test]
+    fn ids_that_can_be_no_key_and_times_that_never_were_are_not_believed() {
+        let read = |id: &str, time: &str| {
+            let json = json!({ "id": id, "invoice_id": id, "created_at": time });
+            let invoice = serde_json::from_value::<Invoice>(json.clone());
+            let payment = serde_json::from_value::<Payment>(json);
+            assert_eq!(invoice.is_ok(), payment.is_ok());
+            payment.map(|payment| (payment.invoice_id, payment.created_at)).ok()
+        };
+        let longest = "x".repeat(128);
+        for (text, is_believed) in [
+            ("2000-01-01T00:00:00Z", true),
+            ("9999-12-31T23:59:59Z", true),
+            ("1999-12-31T23:59:59Z", false),
+            ("-262143-01-01T00:00:00Z", false),
+            ("+10000-01-01T00:00:00Z", false),
+        ] {
+            let time = is_believed.then(|| text.parse().unwrap());
+            assert_eq!(read(&longest, text), Some((Some(longest.clone()), time)), "{text}");
+        }
+        for id in ["", "a\0b", &"x".repeat(129)] {
+            assert_eq!(read(id, "2000-01-01T00:00:00Z"), None, "{id}");
+            let json = json!({ "id": "an-id", "invoice_id": id });
+            assert_eq!(serde_json::from_value::<Payment>(json).unwrap().invoice_id, None);
+        }
     }
 }
