@@ -47,6 +47,7 @@ pub(super) fn check(layers: &mut Layers) -> Vec<Problem> {
     if environment.is_strict() {
         nothing_is_missing(layers);
         secrets_are_secret(layers);
+        no_checkout_is_ended_while_it_begins(layers);
     }
     if environment == Environment::Production && !layers.text("app.url").starts_with("https://") {
         layers.complain(layers.name("app.url"), "must be https in production");
@@ -92,6 +93,16 @@ fn secrets_are_secret(layers: &mut Layers) {
         if let Some(detail) = detail {
             layers.complain(variable.name, detail);
         }
+    }
+}
+
+/// A request for an invoice that is still under way, also after its client was answered, must have
+/// arrived before the provider is asked whether there is one. Tests may be in a hurry.
+fn no_checkout_is_ended_while_it_begins(layers: &mut Layers) {
+    let key = "checkout.resolve_after_secs";
+    if layers.integer(key) < 60 {
+        let environment = layers.environment.name();
+        layers.complain(layers.name(key), format!("must be at least 60 in {environment}"));
     }
 }
 

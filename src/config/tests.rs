@@ -375,6 +375,33 @@ fn a_shutdown_cannot_be_shorter_than_its_first_part() {
 }
 
 #[test]
+fn a_checkout_has_a_minute_to_begin_wherever_money_is_moved() {
+    for (environment, seconds, is_told) in
+        [("production", 59, true), ("staging", 59, true), ("production", 60, false)]
+    {
+        let file = format!("[checkout]\nresolve_after_secs = {seconds}");
+        let folder = texts(&[
+            ("default.toml", include_str!("../../config/default.toml")),
+            ("production.toml", &format!("{file}\n[app]\nurl = \"https://api.dealix.me\"")),
+            ("staging.toml", &file),
+        ]);
+        let told = format!(
+            "{environment}.toml: checkout.resolve_after_secs: must be at least 60 in {environment}"
+        );
+        let sources = production(&[("APP_ENV", environment)]);
+        let problems = problems(&Sources { folder: Some(folder), ..sources });
+        assert_eq!(problems.contains(&told), is_told, "{problems:?}");
+    }
+}
+
+#[test]
+fn one_visitor_alone_cannot_use_up_the_checkouts_of_an_address() {
+    let config = load(&production(&[])).unwrap().config;
+    let of_one_visitor = config.http.rates.checkout_per_minute * 60;
+    assert!(config.checkout.per_email_hourly > of_one_visitor, "{of_one_visitor}");
+}
+
+#[test]
 fn a_secret_is_never_shown() {
     let sources = production(&[("POSTHOG_API_KEY", "phc_hunter2")]);
     for setting in inspect(&sources).settings {

@@ -3,6 +3,8 @@
 //! A prompt is a date in the checkout's row, so that it outlives the process, and a crowd of prompts is
 //! one look. Nothing in a prompt is believed.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use sqlx::PgPool;
 
@@ -14,6 +16,10 @@ use crate::wake::Wake;
 
 /// How long a webhook gets before a waiting buyer prompts a look, and the time between two looks.
 const PATIENCE: TimeDelta = TimeDelta::seconds(10);
+
+/// How long the provider, which hangs up soon, waits for a prompt to be noted. One that is not was only
+/// a prompt: the buyer's polls and the last look come all the same.
+const CALLBACK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What prompting a look needs.
 #[derive(Clone)]
@@ -37,13 +43,18 @@ impl PromptLook {
 
     /// The provider calls back with a token that only it can know: nobody else can make us look.
     pub async fn by_callback(&self, token: &str) {
-        let found = db::in_time(db::checkouts::find_by_callback_token(&self.db, token)).await;
-        match found {
-            Ok(Some(checkout)) => self.prompt(checkout).await,
-            Ok(None) => (),
-            Err(error) => {
-                tracing::warn!(error = %error, "An invoice callback came to nothing: {error}");
+        let work = async {
+            let found = db::in_time(db::checkouts::find_by_callback_token(&self.db, token)).await;
+            match found {
+                Ok(Some(checkout)) => self.prompt(checkout).await,
+                Ok(None) => (),
+                Err(error) => {
+                    tracing::warn!(error = %error, "An invoice callback came to nothing: {error}");
+                }
             }
+        };
+        if tokio::time::timeout(CALLBACK_PATIENCE, work).await.is_err() {
+            tracing::warn!("An invoice callback came to nothing: the database took too long");
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::harness::TestApp;
 use crate::health::{AT_ONCE, check, checked};
 use crate::proxy::Proxy;
+use crate::shop::Shop;
 
 #[sqlx::test(migrations = "./migrations")]
 async fn a_frozen_postgres_is_a_timeout_and_recovers_within_one_round(db: PgPool) {
@@ -122,4 +123,19 @@ async fn everything_frozen_at_once_holds_up_no_answer_and_recovers(db: PgPool) {
     let deep = checked(&app).await;
     assert_eq!(deep.status, StatusCode::OK);
     assert_eq!(deep.json()["status"], "ok", "{deep:?}");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_callback_is_200_in_time_while_postgres_is_frozen(db: PgPool) {
+    let (postgres, url) = Proxy::to_postgres(&db).await;
+    let shop = Shop::open_alone(&[("DATABASE_URL", &url)]).await;
+    shop.buy().await;
+    let real = shop.sandbox.ledger().invoices()[0].callback_url.clone().unwrap();
+    let real = real.strip_prefix("http://127.0.0.1:8001").unwrap();
+    postgres.freeze();
+    for path in [real, "/api/v1/webhooks/moyasar/invoices/guess"] {
+        let began = Instant::now();
+        assert_eq!(shop.app.post(path, json!({})).await.status, StatusCode::OK);
+        assert!(began.elapsed() < Duration::from_secs(2), "{path}: {:?}", began.elapsed());
+    }
 }
