@@ -32,7 +32,8 @@ pub struct ClaimedEvent {
 
 /// Takes the event that is due for longest, and with it up to `siblings` others of the same payment;
 /// others look past them. What failed before comes alone, so that it spoils nobody else's, and what a
-/// process may have died of is left to [`claim_suspect`].
+/// process may have died of is left to [`claim_suspect`]. No event waits for as long as a quarter of an
+/// hour: one that seems to, came while somebody's clock was ahead, and is due when no other is.
 pub async fn claim(
     db: impl PgExecutor<'_>,
     lease: &Lease,
@@ -40,13 +41,22 @@ pub async fn claim(
 ) -> sqlx::Result<Vec<ClaimedEvent>> {
     sqlx::query_as!(
         ClaimedEvent,
-        "with first as materialized (
+        "with due as materialized (
              select id, payment_id, attempts from webhook_events
              where status = 'received' and next_attempt_at <= $3 and deaths = 0
                  and (lease_token is null or (lease_owner = $2 and lease_until < $3))
              order by next_attempt_at
              limit 1
              for update skip locked
+         ), misdated as materialized (
+             select id, payment_id, attempts from webhook_events
+             where status = 'received' and next_attempt_at > $3 + interval '15 minutes'
+                 and deaths = 0 and lease_token is null
+             order by next_attempt_at
+             limit 1
+             for update skip locked
+         ), first as materialized (
+             select * from due union all (select * from misdated where not exists (select from due))
          ), others as materialized (
              select event.id from webhook_events event
              join first on event.payment_id = first.payment_id and event.id <> first.id
@@ -71,7 +81,8 @@ pub async fn claim(
 }
 
 /// Takes one event that must be settled alone: a process ended with it in hand. If that was another
-/// process than the claimant's, one more death is counted.
+/// process than the claimant's, one more death is counted. A lease is an hour at most: one that seems to
+/// be longer was taken by somebody whose clock was ahead.
 pub async fn claim_suspect(
     db: impl PgExecutor<'_>,
     lease: &Lease,
@@ -83,7 +94,9 @@ pub async fn claim_suspect(
              from webhook_events
              where status = 'received' and (deaths > 0 or lease_token is not null)
                  and (deaths > 0 or lease_owner is distinct from $2)
-                 and next_attempt_at <= $3 and (lease_until is null or lease_until < $3)
+                 and (next_attempt_at <= $3 or next_attempt_at > $3 + interval '15 minutes')
+                 and (lease_until is null or lease_until < $3
+                     or lease_until > $3 + interval '2 hours')
              order by next_attempt_at
              limit 1
              for update skip locked
@@ -114,7 +127,9 @@ pub async fn has_suspect(
             select from webhook_events
             where status = 'received' and (deaths > 0 or lease_token is not null)
                 and (deaths > 0 or lease_owner is distinct from $1)
-                and next_attempt_at <= $2 and (lease_until is null or lease_until < $2)
+                and (next_attempt_at <= $2 or next_attempt_at > $2 + interval '15 minutes')
+                and (lease_until is null or lease_until < $2
+                    or lease_until > $2 + interval '2 hours')
         ) as "exists!"
         "#,
         owner,
@@ -135,7 +150,8 @@ pub async fn claim_one(
         ClaimedEvent,
         "update webhook_events set lease_token = $2, lease_owner = $3, lease_until = $5
          where id = $1 and status in ('received', 'failed')
-             and (lease_until is null or lease_until < $4)
+             and (lease_until is null or lease_until < $4
+                 or lease_until > $4 + interval '2 hours')
          returning id, payment_id, body, attempts, deaths, request_id",
         id,
         lease.token,

@@ -209,3 +209,24 @@ async fn a_known_invoice_is_not_asked_about(db: PgPool) {
     assert_eq!(shop.look(&bought).await["status"], "paid");
     assert_eq!(shop.sandbox.ledger().requests("fetch_invoice"), 0);
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_event_that_came_while_a_clock_was_ahead_does_not_wait_for_that_time(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    for (n, misdate) in [
+        "next_attempt_at = received_at + interval '16 min'",
+        "next_attempt_at = received_at + interval '1 day', lease_token = gen_random_uuid(), \
+         lease_owner = gen_random_uuid(), lease_until = received_at + interval '1 day'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        shop.deliver(&event(&json!({ "id": n }))).await;
+        let misdate = format!(
+            "update webhook_events set payment_id = null, {misdate} where status = 'received'"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(misdate)).execute(&db).await.unwrap();
+        shop.run_jobs().await;
+        assert_eq!(shop.count("webhook_events where status = 'received'").await, 0, "{n}");
+    }
+}
