@@ -152,7 +152,7 @@ async fn a_store_that_dies_after_the_invoice_was_made_loses_nothing(db: PgPool) 
     let shop = Shop::open(db).await;
     sqlx::query("alter table outbox rename to outbox_away").execute(&shop.app.db).await.unwrap();
     let answer = shop.order_once("key", &order()).await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     sqlx::query("alter table outbox_away rename to outbox").execute(&shop.app.db).await.unwrap();
     assert_eq!(shop.statuses().await, ["opening"]);
     shop.advance(A_MINUTE);
