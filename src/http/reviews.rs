@@ -155,10 +155,10 @@ impl ReviewQuery {
 #[schema(as = ReviewResolution)]
 struct ResolutionBody {
     /// What is done about it, in a word or two.
-    #[schema(value_type = String, max_length = 100, examples("refunded"))]
+    #[schema(value_type = String, min_length = 1, max_length = 100, examples("refunded"))]
     resolution: Option<String>,
     /// Why.
-    #[schema(value_type = String, max_length = 1000, examples("paid twice by mistake; the customer was called"))]
+    #[schema(value_type = String, min_length = 1, max_length = 1000, examples("paid twice by mistake; the customer was called"))]
     reason: Option<String>,
 }
 
