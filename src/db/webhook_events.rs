@@ -101,11 +101,15 @@ pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
     sqlx::query_as!(
         Backlog,
         r#"
-        select count(*) filter (where status = 'received') as "waiting!",
-            count(*) filter (where status = 'failed') as "failed!",
-            min(received_at) as oldest_at
-        from webhook_events
-        where status in ('received', 'failed')
+        select waiting.number as "waiting!", failed.number as "failed!",
+            least(waiting.oldest_at, failed.oldest_at) as oldest_at
+        from (
+            select count(*) as number, min(received_at) as oldest_at
+            from webhook_events where status = 'received'
+        ) as waiting, (
+            select count(*) as number, min(received_at) as oldest_at
+            from webhook_events where status = 'failed'
+        ) as failed
         "#
     )
     .fetch_one(db)

@@ -254,14 +254,15 @@ pub async fn release(
     Ok(())
 }
 
-/// Gives an event up: from now on it belongs to the dead-letter queue.
+/// Gives an event up: from now on it belongs to the dead-letter queue. `false` when the lease is no
+/// longer theirs who held `token`.
 pub async fn fail(
     db: impl PgExecutor<'_>,
     id: Uuid,
     token: Uuid,
     failure: Failure<'_>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
         "update webhook_events set status = 'failed', attempts = $3, error_class = $4,
              last_error = $5, lease_token = null, lease_owner = null, lease_until = null, deaths = 0
          where id = $1 and lease_token = $2",
@@ -273,5 +274,5 @@ pub async fn fail(
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(result.rows_affected() == 1)
 }

@@ -107,7 +107,8 @@ impl CommitEvents {
 
     /// Commits a batch and answers everybody in it.
     pub async fn commit(&self, batch: Vec<Waiting>) {
-        let Some(deadline) = batch.iter().map(|one| one.deadline).min() else { return };
+        // The latest: whoever's time is over by then has gone elsewhere, and spoils nobody else's.
+        let Some(deadline) = batch.iter().map(|one| one.deadline).max() else { return };
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         histogram!("dealix_webhook_batch_events").record(batch.len() as f64);
         match self.store(&batch, deadline).await {

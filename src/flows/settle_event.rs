@@ -291,10 +291,11 @@ impl SettleEvents {
             .map(|event| Prompt { event: event.id, body: &event.body })
             .collect();
         let mut tx = self.db.begin().await?;
+        let settled = settle_payment(&mut tx, payment, &prompts, context).await?;
         if let Some(adoption) = adoption {
+            // Not before the checkout is locked: two adoptions at once would wait for each other.
             adoption.write(&mut tx, now).await?;
         }
-        let settled = settle_payment(&mut tx, payment, &prompts, context).await?;
         let (ids, outcome) = (claim.ids(), settled.outcome);
         if db::webhook_leases::finish(&mut tx, &ids, claim.token, outcome, now).await? {
             faults::step("settlement_unsaved");
@@ -379,10 +380,13 @@ impl SettleEvents {
                 db::webhook_leases::release(&mut *tx, event.id, claim.token, failure, next).await?;
                 continue;
             }
+            if !db::webhook_leases::fail(&mut *tx, event.id, claim.token, failure).await? {
+                tracing::warn!(event.id = %event.id, "An event that failed is somebody else's by now");
+                continue;
+            }
             if let Some(kind) = error.question() {
                 questions.ask(&mut tx, &self.question(event, kind, &text)).await?;
             }
-            db::webhook_leases::fail(&mut *tx, event.id, claim.token, failure).await?;
             given_up.push(event.id);
         }
         faults::step("failure_uncounted");

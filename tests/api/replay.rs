@@ -437,3 +437,14 @@ async fn another_body_of_a_failed_event_is_asked_about_when_its_letter_is_replay
     assert_eq!(shop.look(&bought).await["status"], "paid");
     assert_eq!(shop.count("reviews where kind = 'event_changed'").await, 1);
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_event_in_a_state_of_a_later_release_keeps_its_letter(db: PgPool) {
+    let shop = Shop::open(db).await;
+    failed_sale(&shop).await;
+    sqlx::query("update webhook_events set status = 'parked'").execute(&shop.app.db).await.unwrap();
+    shop.sandbox.clear_faults();
+    shop.advance(Duration::from_mins(13));
+    run(&shop).await;
+    DeadLetters::of(&shop.app).only();
+}

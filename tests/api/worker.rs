@@ -230,3 +230,23 @@ async fn an_event_that_came_while_a_clock_was_ahead_does_not_wait_for_that_time(
         assert_eq!(shop.count("webhook_events where status = 'received'").await, 0, "{n}");
     }
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_worker_whose_lease_has_ended_gives_nothing_up_and_asks_nobody(db: PgPool) {
+    let shop = Shop::open(db).await;
+    // Of a payment that the provider does not know, and at its last attempt.
+    shop.deliver(&event(&json!({}))).await;
+    for statement in [
+        "update webhook_events set attempts = 4",
+        // Whoever writes the failure down comes too late: the row is somebody else's.
+        "create function is_late() returns trigger language plpgsql as 'begin return null; end'",
+        "create trigger late before update on webhook_events for each row
+         when (new.status = 'failed') execute function is_late()",
+    ] {
+        sqlx::query(statement).execute(&shop.app.db).await.unwrap();
+    }
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.sandbox.ledger().requests("fetch_payment"), 1);
+    assert_eq!(shop.count("webhook_events where status = 'received'").await, 1);
+    assert!(shop.reviews().await.is_empty());
+}
