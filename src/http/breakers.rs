@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
-use crate::flows::show_breakers::{Breakers, Snapshot, Transition, show_breakers};
+use crate::flows::health::show_breakers::{Breakers, Snapshot, Transition, show_breakers};
 use crate::http::auth::AdminReader;
 use crate::http::extract::Json;
 

@@ -1,5 +1,5 @@
 //! `Idempotency-Key`: reads the key and the fingerprint of a request, and says when an answer was given
-//! before. What a key does is in `flows::idempotency`.
+//! before. What a key does is in `flows::checkout::idempotency`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::flows::idempotency::IdempotencyKey;
+use crate::flows::checkout::idempotency::IdempotencyKey;
 use crate::http::Settings;
 use crate::http::edge::RequestContext;
 use crate::http::extract::{Json, RawJson};

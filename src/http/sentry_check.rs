@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::app::AppState;
-use crate::flows::check_sentry::CheckSentry;
+use crate::flows::health::check_sentry::CheckSentry;
 use crate::http::auth::AdminReader;
 use crate::http::edge::RequestContext;
 use crate::http::extract::Json;

@@ -9,8 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
-use crate::flows::inbox::{Delivery, Inbox, InboxError, Receipt, Received};
-use crate::flows::prompt_look::PromptLook;
+use crate::flows::checkout::prompt_look::PromptLook;
+use crate::flows::webhooks::inbox::{Delivery, Inbox, InboxError, Receipt, Received};
 use crate::http::edge::{RateLimits, RequestContext};
 use crate::http::extract::{Json, Path, RawBody};
 use crate::http::problem::{Problem, STORAGE_RETRY_AFTER};

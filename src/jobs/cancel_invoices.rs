@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::cancel_invoices::CancelInvoices;
+use crate::flows::checkout::cancel_invoices::CancelInvoices;
 use crate::jobs::{Cadence, Step, repeat};
 
 /// Nobody waits for it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::domain::health::Check;
-use crate::flows::check_health::HealthChecks;
+use crate::flows::health::check_health::HealthChecks;
 use crate::jobs::{Cadence, Step, repeat};
 use crate::tasks::Tasks;
 

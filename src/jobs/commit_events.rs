@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::commit_events::CommitEvents;
+use crate::flows::webhooks::commit_events::CommitEvents;
 use crate::tasks::guarded;
 
 /// Two, so that one stuck connection is not everything.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::expire_subscriptions::ExpireSubscriptions;
+use crate::flows::settling::expire_subscriptions::ExpireSubscriptions;
 use crate::jobs::{Cadence, Step, repeat};
 
 const TICK: Duration = Duration::from_mins(1);

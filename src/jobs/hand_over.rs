@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::hand_over::HandOver;
+use crate::flows::letters::hand_over::HandOver;
 use crate::jobs::{Cadence, Step, repeat};
 
 /// The queue tries nothing before ten minutes have passed; there is no hurry.

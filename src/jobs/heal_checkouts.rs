@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::heal_checkouts::{HealCheckouts, Healed};
+use crate::flows::checkout::heal_checkouts::{HealCheckouts, Healed};
 use crate::jobs::{Cadence, Step, repeat};
 
 /// Looks under way at the same time: strangers prompt them, and the provider must not notice.

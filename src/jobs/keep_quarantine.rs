@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::quarantine::KeepQuarantine;
+use crate::flows::webhooks::quarantine::KeepQuarantine;
 use crate::jobs::{Cadence, Step, repeat};
 
 const TICK: Duration = Duration::from_secs(1);

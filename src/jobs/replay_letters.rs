@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::replay_letter::{Outcome, ReplayLetters};
+use crate::flows::letters::replay_letter::{Outcome, ReplayLetters};
 use crate::jobs::{Cadence, Step, repeat};
 use crate::queue::Queue;
 

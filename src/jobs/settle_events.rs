@@ -7,7 +7,7 @@ use futures_util::future::{join, join_all};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::flows::settle_event::{SettleEvents, Settling};
+use crate::flows::settling::settle_event::{SettleEvents, Settling};
 use crate::jobs::{Cadence, Step, repeat};
 
 /// The loop.

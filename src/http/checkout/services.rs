@@ -8,8 +8,10 @@ use super::{filled, short_text, to_its_end};
 use crate::domain::checkout::{Channel, CheckoutId, Locale};
 use crate::domain::email::Email;
 use crate::domain::money::Riyals;
-use crate::flows::open_checkout::OpenCheckout;
-use crate::flows::start_checkout::{Answer, CheckoutError, Order, StartCheckout, Started};
+use crate::flows::checkout::open_checkout::OpenCheckout;
+use crate::flows::checkout::start_checkout::{
+    Answer, CheckoutError, Order, StartCheckout, Started,
+};
 use crate::http::auth::ServiceCaller;
 use crate::http::edge::RequestContext;
 use crate::http::idempotency::{Keyed, Replayable};

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::domain::checkout::CheckoutId;
 use crate::domain::money::{Halalas, Riyals};
 use crate::domain::subscription::SubscriptionStatus;
-use crate::flows::show_checkout::{ShowCheckout, Shown};
+use crate::flows::checkout::show_checkout::{ShowCheckout, Shown};
 use crate::http::extract::{Json, Path};
 use crate::http::problem::Problem;
 

@@ -9,8 +9,10 @@ use uuid::Uuid;
 use super::{email, filled, phone, short_text, to_its_end};
 use crate::domain::checkout::{Channel, CheckoutId, Locale};
 use crate::domain::money::{Halalas, Riyals};
-use crate::flows::open_checkout::OpenCheckout;
-use crate::flows::start_checkout::{Answer, CheckoutError, Order, StartCheckout, Started};
+use crate::flows::checkout::open_checkout::OpenCheckout;
+use crate::flows::checkout::start_checkout::{
+    Answer, CheckoutError, Order, StartCheckout, Started,
+};
 use crate::http::edge::RequestContext;
 use crate::http::idempotency::{Keyed, Replayable};
 use crate::http::language::Language;

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::millis;
 use crate::domain::health::{Check, ErrorClass, Overall, Status};
-use crate::flows::health_board::{CheckView, HealthView};
+use crate::flows::health::health_board::{CheckView, HealthView};
 use crate::http::extract::Json;
 use crate::telemetry::BUILD;
 

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use crate::app::AppState;
 use crate::clock::Clock;
 use crate::domain::health::{Check, ErrorClass, Facts, Overall, Status};
-use crate::flows::health_board::{CheckView, HealthBoard, HealthView};
+use crate::flows::health::health_board::{CheckView, HealthBoard, HealthView};
 use crate::http::Settings;
 use crate::http::auth::AdminReader;
 use crate::http::extract::Json;

@@ -16,7 +16,7 @@ use crate::app::AppState;
 use crate::domain::checkout::{CheckoutId, CheckoutStatus, Locale};
 use crate::domain::money::Halalas;
 use crate::domain::plan::Catalogue;
-use crate::flows::show_checkout::{ShowCheckout, Shown};
+use crate::flows::checkout::show_checkout::{ShowCheckout, Shown};
 use crate::http::edge::RequestContext;
 use crate::http::extract::{Path, Query};
 use crate::http::language::Language;

@@ -18,11 +18,11 @@ use crate::db::reviews::NewReview;
 use crate::db::webhook_leases::{ClaimedEvent, Failure, Lease};
 use crate::domain::funnel::Analytics;
 use crate::faults;
-use crate::flows::adopt_invoice::{AdoptError, Adoption};
 use crate::flows::backoff::after;
-use crate::flows::company::Company;
 use crate::flows::questions::Questions;
-use crate::flows::settle_payment::{Context, Prompt, settle_payment};
+use crate::flows::settling::adopt_invoice::{AdoptError, Adoption};
+use crate::flows::settling::company::Company;
+use crate::flows::settling::settle_payment::{Context, Prompt, settle_payment};
 use crate::tasks::guarded;
 use crate::wake::Wake;
 

@@ -11,15 +11,15 @@ use crate::clients::moyasar::secrets::WebhookSecrets;
 use crate::clock::Clock;
 use crate::domain::webhook::Relevance;
 use crate::faults;
-use crate::flows::commit_events::{CommitQueue, Committed};
-use crate::flows::incoming::{Incoming, SOURCE};
-use crate::flows::quarantine::Quarantine;
-use crate::flows::settle_event::{SettleEvents, SettlingOne};
+use crate::flows::settling::settle_event::{SettleEvents, SettlingOne};
+use crate::flows::webhooks::commit_events::{CommitQueue, Committed};
+use crate::flows::webhooks::incoming::{Incoming, SOURCE};
+use crate::flows::webhooks::quarantine::Quarantine;
 use crate::queue::{Letter, Letters, Payload, PushError, Pushed, Queue};
 use crate::tasks::Tasks;
 use crate::wake::Wake;
 
-pub use crate::flows::incoming::Delivery;
+pub use crate::flows::webhooks::incoming::Delivery;
 
 /// How long settling may take in mode `sync`.
 const SETTLE_WITHIN: Duration = Duration::from_secs(8);

@@ -7,7 +7,7 @@ use crate::db;
 use crate::db::checkouts::CheckoutView;
 use crate::domain::checkout::CheckoutId;
 use crate::domain::subscription::{Subscription, SubscriptionStatus};
-use crate::flows::prompt_look::PromptLook;
+use crate::flows::checkout::prompt_look::PromptLook;
 
 /// What showing a checkout needs.
 #[derive(Clone)]

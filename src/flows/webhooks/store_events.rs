@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::db;
 use crate::db::reviews::NewReview;
-use crate::flows::incoming::{Flaw, Incoming, SOURCE};
+use crate::flows::webhooks::incoming::{Flaw, Incoming, SOURCE};
 
 /// What the same id with another body is: somebody's mistake or somebody's attack.
 const CHANGED: Flaw =

@@ -12,7 +12,7 @@ use crate::clients::moyasar::envelope::Unproved;
 use crate::clock::Clock;
 use crate::db;
 use crate::db::quarantine::RefusedDelivery;
-use crate::flows::incoming::SOURCE;
+use crate::flows::webhooks::incoming::SOURCE;
 
 /// How many may wait to be written; more are only counted.
 const PLACES: usize = 32;

@@ -14,7 +14,7 @@ use crate::clients::posthog::Posthog;
 use crate::clock::Clock;
 use crate::db;
 use crate::domain::health::{Check, ErrorClass, Facts, Finding, Status};
-use crate::flows::health_board::HealthBoard;
+use crate::flows::health::health_board::HealthBoard;
 use crate::migrations;
 use crate::queue::{Counts, Durability, Letters, Queue, Redis, is_denied};
 

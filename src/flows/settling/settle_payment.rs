@@ -33,7 +33,7 @@ const LONGEST_MESSAGE: usize = 500;
 
 /// What prompted the settling, and when.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Context<'a> {
+pub(in crate::flows) struct Context<'a> {
     pub analytics: Analytics,
     /// The checkout that claims the payment's invoice as its own, where we had not heard of it.
     pub adopted_by: Option<CheckoutId>,
@@ -44,7 +44,7 @@ pub(super) struct Context<'a> {
 /// An event that told us of a payment: its body is never believed, but a contradiction is a question to
 /// a person.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Prompt<'a> {
+pub(in crate::flows) struct Prompt<'a> {
     pub event: Uuid,
     pub body: &'a [u8],
 }
@@ -52,14 +52,14 @@ pub(super) struct Prompt<'a> {
 /// What settling a payment came to, once its transaction is committed.
 #[must_use]
 #[derive(Debug)]
-pub(super) struct Settled {
+pub(in crate::flows) struct Settled {
     /// What became of it, in a word.
     pub outcome: &'static str,
     pub questions: Questions,
 }
 
 /// Applies `payment` to its checkout, and tells what became of it.
-pub(super) async fn settle_payment(
+pub(in crate::flows) async fn settle_payment(
     tx: &mut PgTransaction<'_>,
     payment: &Payment,
     prompts: &[Prompt<'_>],

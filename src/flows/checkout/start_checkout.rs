@@ -24,9 +24,9 @@ use crate::domain::money::SAR;
 use crate::domain::phone::Phone;
 use crate::domain::plan::{Billing, Catalogue, Plan};
 use crate::faults;
-use crate::flows::guard_email::{EmailGuard, TooMany};
-use crate::flows::idempotency::{self, Claim, IdempotencyKey};
-use crate::flows::open_checkout::{
+use crate::flows::checkout::guard_email::{EmailGuard, TooMany};
+use crate::flows::checkout::idempotency::{self, Claim, IdempotencyKey};
+use crate::flows::checkout::open_checkout::{
     Found, Intent, METADATA_KEY, OpenCheckout, Page, open, refuse, search,
 };
 use crate::wake::Wake;

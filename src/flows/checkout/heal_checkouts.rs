@@ -20,8 +20,8 @@ use crate::db::reviews::NewReview;
 use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::Analytics;
 use crate::faults;
-use crate::flows::open_checkout::{Found, Intent, open, refuse, search};
-use crate::flows::settle_payment::{Context, settle_payment};
+use crate::flows::checkout::open_checkout::{Found, Intent, open, refuse, search};
+use crate::flows::settling::settle_payment::{Context, settle_payment};
 use crate::wake::Wake;
 
 /// How soon the provider is asked again after it gave no answer; doubled each time up to the longest.

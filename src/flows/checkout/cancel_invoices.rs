@@ -14,7 +14,7 @@ use crate::db;
 use crate::db::invoices::ClaimedCancel;
 use crate::db::reviews::NewReview;
 use crate::faults;
-use crate::flows::open_checkout::{has_ended, names};
+use crate::flows::checkout::open_checkout::{has_ended, names};
 use crate::wake::Wake;
 
 /// Refusals after which a person takes over.

@@ -11,7 +11,7 @@ use crate::db::dead_letters::FailedEvent;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::faults;
 use crate::flows::backoff::after;
-use crate::flows::check_sentry::OPERATIONS;
+use crate::flows::health::check_sentry::OPERATIONS;
 use crate::queue::{Letter, Letters, Payload, PushError, Pushed, Queue};
 use crate::wake::Wake;
 

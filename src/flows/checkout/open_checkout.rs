@@ -16,7 +16,7 @@ use crate::db::looks::ClaimedLook;
 use crate::domain::checkout::CheckoutId;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::Halalas;
-use crate::flows::start_checkout::Started;
+use crate::flows::checkout::start_checkout::Started;
 
 /// The key in an invoice's metadata that names its checkout.
 pub(super) const METADATA_KEY: &str = "checkout_id";

@@ -12,7 +12,7 @@ use crate::db;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 
 /// Whom analytics takes what concerns no visitor for: probes and our own troubles.
-pub(super) const OPERATIONS: &str = "ops";
+pub(in crate::flows) const OPERATIONS: &str = "ops";
 
 /// Sends one error report and one funnel event.
 #[derive(Clone)]

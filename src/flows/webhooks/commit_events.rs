@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::db;
 use crate::faults;
-use crate::flows::incoming::Incoming;
-use crate::flows::store_events::{Stored, StoredEvents, store_events};
+use crate::flows::webhooks::incoming::Incoming;
+use crate::flows::webhooks::store_events::{Stored, StoredEvents, store_events};
 
 /// How many events may wait for a commit; who comes then does without Postgres.
 const PLACES: usize = 1_024;
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::clients::moyasar::Mode;
     use crate::clients::moyasar::envelope::Envelope;
-    use crate::flows::incoming::Delivery;
+    use crate::flows::webhooks::incoming::Delivery;
 
     fn event() -> Arc<Incoming> {
         let envelope = Envelope::parse(b"{}").unwrap();
