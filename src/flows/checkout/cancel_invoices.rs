@@ -15,6 +15,7 @@ use crate::db::invoices::ClaimedCancel;
 use crate::db::reviews::NewReview;
 use crate::faults;
 use crate::flows::checkout::open_checkout::{has_ended, names};
+use crate::flows::questions::Questions;
 use crate::wake::Wake;
 
 /// Refusals after which a person takes over.
@@ -120,12 +121,11 @@ impl CancelInvoices {
             difference: &difference,
             opened_at: self.clock.now(),
         };
-        let mut tx = self.db.begin().await?;
-        db::reviews::insert(&mut *tx, &question).await?;
+        let (mut tx, mut questions) = (self.db.begin().await?, Questions::default());
+        questions.ask(&mut *tx, &question).await?;
         if db::invoices::finish_cancel(&mut *tx, &claimed.id, token, "given_up").await? {
             tx.commit().await?;
-            let checkout = claimed.checkout_id;
-            tracing::error!(checkout.id = %checkout, "An invoice needs a person: {difference}");
+            questions.announce();
         }
         Ok(true)
     }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::clients::ClientError;
@@ -21,6 +21,7 @@ use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::Analytics;
 use crate::faults;
 use crate::flows::checkout::open_checkout::{Found, Intent, open, refuse, search};
+use crate::flows::questions::Questions;
 use crate::flows::settling::settle_payment::{Context, settle_payment};
 use crate::wake::Wake;
 
@@ -157,10 +158,12 @@ impl HealCheckouts {
         if db::looks::lock(&mut *tx, intent.id, *token).await?.is_none() {
             return Ok(false);
         }
+        let mut questions = Questions::default();
         for invoice in &strange {
             let difference =
                 format!("invoice {invoice} names the checkout and is not what was asked for");
-            self.ask_person(&mut *tx, intent.id, None, "strange_invoice", &difference).await?;
+            let question = self.question(intent.id, None, "strange_invoice", &difference);
+            questions.ask(&mut *tx, &question).await?;
         }
         let is_open = open(&mut tx, intent, &pages, self.analytics, now).await?.is_some();
         // While it is young, the request that makes the invoice may still be under way.
@@ -169,6 +172,7 @@ impl HealCheckouts {
         }
         faults::step("resolution_unsaved");
         tx.commit().await?;
+        questions.announce();
         faults::step("resolution_saved");
         Ok(is_open)
     }
@@ -185,7 +189,8 @@ impl HealCheckouts {
                 let difference =
                     format!("it stands in invoice {invoice_id} and names another as its own");
                 let (id, kind) = (Some(payment.id.as_str()), "strange_payment");
-                self.ask_person(&self.db, intent.id, id, kind, &difference).await?;
+                let question = self.question(intent.id, id, kind, &difference);
+                Questions::ask_alone(&self.db, &question).await?;
                 continue;
             }
             // Where it names none: it stands in the invoice that we asked for.
@@ -211,12 +216,15 @@ impl HealCheckouts {
             return Ok(());
         };
         let next = self.next_look(status, claimed, intent);
+        let mut questions = Questions::default();
         if status == CheckoutStatus::Pending && next.is_none() {
-            self.ask_person(&mut *tx, intent.id, None, "undecided_checkout", UNDECIDED).await?;
+            let question = self.question(intent.id, None, "undecided_checkout", UNDECIDED);
+            questions.ask(&mut *tx, &question).await?;
         }
         db::looks::finish(&mut *tx, intent.id, *token, *lease_until, 0, next).await?;
         faults::step("look_unfinished");
         tx.commit().await?;
+        questions.announce();
         faults::step("look_finished");
         Ok(())
     }
@@ -235,39 +243,29 @@ impl HealCheckouts {
         let is_hopeless =
             error.is_refusal() && self.clock.now() >= intent.expires_at + UNDECIDED_AFTER;
         if is_hopeless {
-            self.ask_person(&self.db, intent.id, None, "unreadable_checkout", UNREADABLE).await?;
+            let question = self.question(intent.id, None, "unreadable_checkout", UNREADABLE);
+            Questions::ask_alone(&self.db, &question).await?;
         }
         let next = (!is_hopeless).then(|| self.clock.now() + pause);
         db::looks::finish(&self.db, intent.id, *token, *lease_until, failures, next).await
     }
 
-    /// Asks about the checkout, or one payment of it, and tells whoever is on duty; each question once.
-    async fn ask_person(
+    /// What a person is asked about the checkout, or one payment of it.
+    fn question<'a>(
         &self,
-        db: impl PgExecutor<'_>,
         checkout: CheckoutId,
-        payment: Option<&str>,
+        payment: Option<&'a str>,
         kind: &'static str,
-        difference: &str,
-    ) -> sqlx::Result<()> {
-        let question = NewReview {
+        difference: &'a str,
+    ) -> NewReview<'a> {
+        NewReview {
             kind,
             payment_id: payment,
             checkout_id: Some(checkout),
             event_id: None,
             difference,
             opened_at: self.clock.now(),
-        };
-        if db::reviews::insert(db, &question).await? {
-            let payment = payment.unwrap_or_default();
-            tracing::error!(
-                checkout.id = %checkout,
-                payment.id = payment,
-                kind,
-                "A checkout needs a person: {difference}"
-            );
         }
-        Ok(())
     }
 
     /// When a checkout that was just looked at is looked at again.

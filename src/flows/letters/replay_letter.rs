@@ -291,7 +291,7 @@ impl ReplayLetters {
             Ok(stored)
         };
         let stored = db::in_time(transaction).await?;
-        stored.announce();
+        stored.questions.announce();
         self.wake.outbox.notify_one();
         self.wake.events.notify_one();
         match stored.outcomes.first() {

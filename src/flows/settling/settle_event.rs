@@ -318,7 +318,7 @@ impl SettleEvents {
         let mut questions = Questions::default();
         let mut tx = self.db.begin().await?;
         for event in &claim.events {
-            questions.ask(&mut tx, &self.question(event, kind, difference)).await?;
+            questions.ask(&mut *tx, &self.question(event, kind, difference)).await?;
         }
         let (ids, now) = (claim.ids(), self.clock.now());
         if db::webhook_leases::finish(&mut tx, &ids, claim.token, kind, now).await? {
@@ -385,7 +385,7 @@ impl SettleEvents {
                 continue;
             }
             if let Some(kind) = error.question() {
-                questions.ask(&mut tx, &self.question(event, kind, &text)).await?;
+                questions.ask(&mut *tx, &self.question(event, kind, &text)).await?;
             }
             given_up.push(event.id);
         }

@@ -349,7 +349,7 @@ impl Settling<'_, '_> {
             difference,
             opened_at: self.context.now,
         };
-        self.questions.ask(self.tx, &review).await
+        self.questions.ask(&mut **self.tx, &review).await
     }
 
     async fn tell(&mut self, checkout: &Checkout, event: FunnelEvent) -> sqlx::Result<()> {

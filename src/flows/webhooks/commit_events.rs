@@ -112,7 +112,7 @@ impl CommitEvents {
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         histogram!("dealix_webhook_batch_events").record(batch.len() as f64);
         match self.store(&batch, deadline).await {
-            Ok(stored) => self.answer(batch, &stored),
+            Ok(stored) => self.answer(batch, stored),
             Err(Failure::OfData(_)) if batch.len() > 1 => self.commit_one_by_one(batch).await,
             Err(failure) => self.refuse(batch, &failure),
         }
@@ -125,7 +125,7 @@ impl CommitEvents {
         while let Some(one) = rest.next() {
             let (deadline, one) = (one.deadline, vec![one]);
             match self.store(&one, deadline).await {
-                Ok(stored) => self.answer(one, &stored),
+                Ok(stored) => self.answer(one, stored),
                 Err(failure @ Failure::OfData(_)) => self.refuse(one, &failure),
                 Err(failure) => {
                     return self.refuse(one.into_iter().chain(rest).collect(), &failure);
@@ -156,13 +156,13 @@ impl CommitEvents {
         }
     }
 
-    fn answer(&self, batch: Vec<Waiting>, stored: &StoredEvents) {
+    fn answer(&self, batch: Vec<Waiting>, stored: StoredEvents) {
         self.gate.open();
-        stored.announce();
-        for (one, outcome) in batch.into_iter().zip(&stored.outcomes) {
+        stored.questions.announce();
+        for (one, outcome) in batch.into_iter().zip(stored.outcomes) {
             one.tell(match outcome {
                 Stored::New => Committed::New,
-                Stored::Known(id) => Committed::Known(*id),
+                Stored::Known(id) => Committed::Known(id),
             });
         }
     }

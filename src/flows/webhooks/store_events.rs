@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::db;
 use crate::db::reviews::NewReview;
+use crate::flows::questions::Questions;
 use crate::flows::webhooks::incoming::{Flaw, Incoming, SOURCE};
 
 /// What the same id with another body is: somebody's mistake or somebody's attack.
@@ -23,20 +24,11 @@ pub(crate) enum Stored {
     Known(Uuid),
 }
 
-/// Outcomes, and what is to be said aloud after the commit.
+/// Outcomes, and what a person is to be told after the commit.
 pub(crate) struct StoredEvents {
     /// One for each event, in their order.
     pub outcomes: Vec<Stored>,
-    questions: Vec<(Uuid, Flaw)>,
-}
-
-impl StoredEvents {
-    /// Tells whoever is on call what a person has been asked. Only after the commit.
-    pub fn announce(&self) {
-        for (id, flaw) in &self.questions {
-            tell(*id, *flaw);
-        }
-    }
+    pub questions: Questions,
 }
 
 /// Stores those that are new, with the questions that they raise. Nothing is true before the commit.
@@ -62,8 +54,7 @@ pub(crate) async fn store_events(
             holders.insert(stored.dedupe_key, (stored.id, stored.body_sha256));
         }
     }
-    let mut found =
-        StoredEvents { outcomes: Vec::with_capacity(events.len()), questions: Vec::new() };
+    let (mut outcomes, mut questions) = (Vec::with_capacity(events.len()), Questions::default());
     for event in events {
         // Gone between the two statements: nobody may be told that it is stored.
         let (id, sha256) = holders.get(&event.key).ok_or(sqlx::Error::RowNotFound)?;
@@ -73,14 +64,13 @@ pub(crate) async fn store_events(
         } else {
             (*sha256 != event.envelope.sha256).then_some(CHANGED)
         };
-        if let Some(flaw) = flaw
-            && ask(tx, event, *id, flaw).await?
-        {
-            found.questions.push((*id, flaw));
+        if let Some(flaw) = flaw {
+            let question = question(*id, event.payment_id(), flaw, event.received_at);
+            questions.ask(&mut **tx, &question).await?;
         }
-        found.outcomes.push(if is_first { Stored::New } else { Stored::Known(*id) });
+        outcomes.push(if is_first { Stored::New } else { Stored::Known(*id) });
     }
-    Ok(found)
+    Ok(StoredEvents { outcomes, questions })
 }
 
 /// Asks about an event whose other body only a letter has seen.
@@ -90,37 +80,16 @@ pub(crate) async fn ask_about_change(
     payment_id: Option<&str>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    let review = NewReview {
-        kind: CHANGED.kind,
-        payment_id,
-        checkout_id: None,
-        event_id: Some(id),
-        difference: CHANGED.difference,
-        opened_at: now,
-    };
-    if db::reviews::insert(db, &review).await? {
-        tell(id, CHANGED);
-    }
-    Ok(())
+    Questions::ask_alone(db, &question(id, payment_id, CHANGED, now)).await
 }
 
-fn tell(id: Uuid, Flaw { kind, difference }: Flaw) {
-    tracing::error!(event.id = %id, kind, "A webhook event needs a person: {difference}");
-}
-
-async fn ask(
-    tx: &mut PgTransaction<'_>,
-    event: &Incoming,
+/// What a person is asked about an event.
+fn question(
     id: Uuid,
+    payment_id: Option<&str>,
     flaw: Flaw,
-) -> sqlx::Result<bool> {
-    let review = NewReview {
-        kind: flaw.kind,
-        payment_id: event.payment_id(),
-        checkout_id: None,
-        event_id: Some(id),
-        difference: flaw.difference,
-        opened_at: event.received_at,
-    };
-    db::reviews::insert(&mut **tx, &review).await
+    opened_at: DateTime<Utc>,
+) -> NewReview<'_> {
+    let Flaw { kind, difference } = flaw;
+    NewReview { kind, payment_id, checkout_id: None, event_id: Some(id), difference, opened_at }
 }
