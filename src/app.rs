@@ -29,6 +29,7 @@ use crate::flows::health::check_sentry::CheckSentry;
 use crate::flows::health::health_board::HealthBoard;
 use crate::flows::settling::expire_subscriptions::ExpireSubscriptions;
 use crate::flows::webhooks::inbox::Inbox;
+pub use crate::http::server::listen;
 use crate::http::server::{self, Limits};
 use crate::http::{self, PriceList};
 use crate::jobs::Step;

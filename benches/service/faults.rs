@@ -84,6 +84,7 @@ pub struct Outcome {
     pub about: &'static str,
     pub webhooks: Answers,
     pub health: Answers,
+    pub deep_health: Answers,
     pub forged: Option<Answers>,
     pub sent: u64,
     pub applied: u64,
@@ -121,7 +122,8 @@ async fn play(scenario: &Scenario) -> anyhow::Result<Outcome> {
     eprintln!("  {count} checkouts are open; {} s of load begin", SPAN.as_secs());
 
     let crowd = scenario.abuse.then(|| abuse::begin(bed.url.trim_start_matches("http://")));
-    let health = probe(client()?, bed.url.clone(), ["/health", "/health/deep"], SPAN);
+    let health = probe(client()?, format!("{}/health", bed.url), SPAN);
+    let deep = probe(client()?, format!("{}/health/deep", bed.url), SPAN);
     let webhook = format!("{}/api/v1/webhooks/moyasar", bed.url);
     let forging = async {
         if scenario.abuse {
@@ -130,8 +132,8 @@ async fn play(scenario: &Scenario) -> anyhow::Result<Outcome> {
         Ok(None)
     };
     let paying = pay(&bed, &invoices, scenario.per_second);
-    let (intended, health, forged, hurt) =
-        tokio::join!(paying, health, forging, hurt(&bed, scenario));
+    let (intended, health, deep, forged, hurt) =
+        tokio::join!(paying, health, deep, forging, hurt(&bed, scenario));
     let (intended, forged) = (intended?, forged?);
     hurt?;
     drop(crowd);
@@ -148,6 +150,7 @@ async fn play(scenario: &Scenario) -> anyhow::Result<Outcome> {
         about: scenario.about,
         webhooks: Answers::of(deliveries(&bed, &intended)),
         health: Answers::of(health),
+        deep_health: Answers::of(deep),
         forged: forged.map(Answers::of),
         sent,
         applied,
@@ -180,14 +183,17 @@ async fn hurt(bed: &Bed, scenario: &Scenario) -> anyhow::Result<()> {
 }
 
 fn judge(scenario: &Scenario, outcome: &Outcome, is_alive: bool) -> Vec<Verdict> {
-    let Outcome { webhooks, health, .. } = outcome;
+    let Outcome { webhooks, health, deep_health, .. } = outcome;
     let verdict = |is_kept: bool, promise: &str| Verdict { promise: promise.to_owned(), is_kept };
     let is_quick = |answers: &Answers| answers.with("none") == 0 && answers.max_ms <= LIMIT_MS;
     let has_both_down = scenario.stores.len() == 2;
     let (taken, refused) = (webhooks.with("200"), webhooks.with("503"));
     let mut verdicts = vec![
         verdict(is_quick(webhooks), "every webhook is answered within 2 s"),
-        verdict(is_quick(health), "every health probe is answered within 2 s"),
+        verdict(
+            is_quick(health) && is_quick(deep_health),
+            "every health probe is answered within 2 s",
+        ),
         if has_both_down {
             let is_so = refused > 0 && taken + refused == webhooks.count;
             verdict(is_so, "200 or 503, and 503 while both stores are down")

@@ -107,17 +107,11 @@ pub fn deliveries(bed: &Bed, intended: &HashMap<String, DateTime<Utc>>) -> Vec<S
     samples
 }
 
-/// Asks `paths` in turn, ten times a second, until it is aborted or `span` is over.
-pub async fn probe(
-    client: Client,
-    url: String,
-    paths: [&'static str; 2],
-    span: Duration,
-) -> Vec<Sample> {
+/// Asks a path five times a second until `span` is over.
+pub async fn probe(client: Client, url: String, span: Duration) -> Vec<Sample> {
     let mut asking = JoinSet::new();
-    at_rate(10, usize::try_from(span.as_millis() / 100).unwrap_or_default(), async |number, at| {
-        let path = if number % 2 == 0 { paths[0] } else { paths[1] };
-        let request = client.get(format!("{url}{path}"));
+    at_rate(5, usize::try_from(span.as_millis() / 200).unwrap_or_default(), async |_, at| {
+        let request = client.get(&url);
         asking.spawn(async move {
             let status = request.send().await.ok().map(|answer| answer.status().as_u16());
             Sample { status, latency: at.elapsed() }

@@ -70,7 +70,8 @@ pub fn table(outcome: &Outcome) -> String {
             writeln!(text, "| {name} | {statuses} | {p50_ms:.1} | {p99_ms:.1} | {max_ms:.1} |");
     };
     row("webhooks", &outcome.webhooks);
-    row("health", &outcome.health);
+    row("/health", &outcome.health);
+    row("/health/deep", &outcome.deep_health);
     if let Some(forged) = &outcome.forged {
         row("forged", forged);
     }

@@ -57,10 +57,10 @@ impl Serve {
         let app = App::build(config, db.clone(), tasks.clone(), overrides)?;
         app.report_errors_of(&telemetry);
         let address = SocketAddr::new(config.app.host, config.app.port);
-        let listener = bind(address, "APP_HOST and APP_PORT").await?;
+        let listener = bind(address, "APP_HOST and APP_PORT")?;
         let url = format!("http://{}", listener.local_addr()?);
         if let Some(address) = config.app.metrics_addr {
-            app.serve_metrics(bind(address, "METRICS_ADDR").await?);
+            app.serve_metrics(bind(address, "METRICS_ADDR")?);
         }
         app.serve(listener);
         app.start_jobs();
@@ -95,9 +95,8 @@ impl Serve {
     }
 }
 
-async fn bind(address: SocketAddr, names: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("cannot listen on {address} ({names})"))
+fn bind(address: SocketAddr, names: &str) -> anyhow::Result<TcpListener> {
+    app::listen(address).with_context(|| format!("cannot listen on {address} ({names})"))
 }
 
 /// Tells where we are, on one line that scripts can wait for, and once what was made up.

@@ -385,6 +385,9 @@ async fn logged(work: impl Future<Output = ()>) -> Vec<Value> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let writer = Lines(Arc::clone(&lines));
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    // Threads that log to nobody must not be asked whether a line is of interest: the first one that
+    // comes by a place would answer no for all of them.
+    drop(tracing::subscriber::set_global_default(tracing_subscriber::registry()));
     let guard = tracing::subscriber::set_default(subscriber);
     work.await;
     drop(guard);

@@ -42,8 +42,9 @@ impl Client {
         Self::at(client)
     }
 
-    fn at(address: IpAddr) -> Self {
-        match address {
+    /// Whoever has this address.
+    pub fn at(address: IpAddr) -> Self {
+        match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();

@@ -36,7 +36,7 @@ mod front;
 mod limits;
 mod red;
 
-use client::Client;
+pub use client::Client;
 pub use context::{REQUEST_ID, RequestContext};
 pub use front::Front;
 pub use limits::{RateLimits, is_health, is_limited};

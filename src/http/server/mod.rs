@@ -2,7 +2,7 @@
 //! shutdown.
 
 use std::convert::Infallible;
-use std::io::{Error, ErrorKind};
+use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,15 +11,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use crate::http::edge::Client;
 use crate::tasks::Tasks;
 
 mod descriptors;
@@ -33,7 +35,11 @@ use places::{Arriving, Leaving, Place, Places};
 /// Largest request head. hyper would keep up to 400 KiB of each connection's.
 const HEAD_LIMIT: usize = 32 * 1024;
 
-/// How long to wait when the system has no file descriptor left for us: some will be closed by then.
+/// How many connections the kernel keeps until we take them; `net.core.somaxconn` may make it fewer.
+/// One that finds no room there is tried again by its client's kernel after a whole second.
+const BACKLOG: u32 = 4_096;
+
+/// How long to wait at most when the system has no file descriptor left for us.
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(200);
 
 /// How much of our time a connection may take.
@@ -47,6 +53,15 @@ pub struct Limits {
     pub max_connections: usize,
     /// How long requests in flight get once we stop.
     pub drain: Duration,
+}
+
+/// Listens there, with room for a crowd that comes all at once.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait until the connections before it are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `service` on `listener` until `stop`. Returns as soon as nothing more is accepted; the
@@ -69,9 +84,9 @@ pub async fn serve<S>(
         };
         match accepted {
             Ok((stream, peer)) => {
-                // One connection waits here; the others stay in the backlog.
+                // Nobody waits here unless every connection works; then the others stay in the backlog.
                 let place = tokio::select! {
-                    place = places.take() => place,
+                    place = places.take(Client::at(peer.ip())) => place,
                     () = stop.cancelled() => break,
                 };
                 let (service, stop) = (service.clone(), stop.clone());
@@ -80,8 +95,8 @@ pub async fn serve<S>(
             Err(error) if is_clients_fault(&error) => (),
             Err(error) => {
                 tracing::warn!(%error, "Accepting a connection failed: {error}");
-                places.make_room();
-                tokio::time::sleep(PAUSE_AFTER_ACCEPT_ERROR).await;
+                let room = tokio::time::timeout(PAUSE_AFTER_ACCEPT_ERROR, places.make_room());
+                drop(room.await);
             }
         }
     }
@@ -131,17 +146,26 @@ async fn converse<S>(
             .max_buf_size(HEAD_LIMIT)
             .serve_connection(TokioIo::new(patient), service)
     );
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = place.asked_to_leave() => {
-            return tracing::debug!("A connection that only waited gave way to another one");
-        }
-        () = stop.cancelled() => {
-            // The request in flight gets its answer, with `Connection: close`, and then a time limit.
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(limits.drain, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return tracing::warn!("A request was cut off by the shutdown"),
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = place.asked_to_leave() => {
+                // What has come meanwhile counts, and a fresh socket is read at the second look.
+                tokio::task::yield_now().await;
+                if let Some(ended) = connection.as_mut().now_or_never() {
+                    break ended;
+                }
+                if place.has_to_leave() {
+                    return tracing::debug!("A connection that only waited gave way to another one");
+                }
+            }
+            () = stop.cancelled() => {
+                // The request in flight gets its answer, with `Connection: close`, and then a time limit.
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(limits.drain, connection).await {
+                    Ok(ended) => break ended,
+                    Err(_) => return tracing::warn!("A request was cut off by the shutdown"),
+                }
             }
         }
     };

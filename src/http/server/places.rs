@@ -1,19 +1,21 @@
-//! The connections that are served at once. When all places are taken, whoever has kept us waiting
-//! longest for a request gives way: idle and half-open connections can lock nobody out.
+//! The connections that are served at once. When all places are taken, a connection that only waits
+//! gives way at once to the next one: idle and half-open connections can lock nobody out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
-/// How long a connection may keep us waiting before it has to give way.
-const GRACE: Duration = Duration::from_secs(1);
+use crate::http::edge::Client;
+
+/// How many may be on their way out while whoever came in their stead is served already. A few turns
+/// of the scheduler suffice for them, so accepting stands still for no longer than that.
+const AT_ONCE: usize = 64;
 
 /// Every place there is.
 pub(super) struct Places {
@@ -22,59 +24,66 @@ pub(super) struct Places {
     changed: Notify,
 }
 
+/// The connections of one client whose next request has not come completely, the longest wait first.
+type Crowd = BTreeMap<u64, Arc<Notify>>;
+
+/// How many wait, and since when the longest.
+type Rank = (usize, Reverse<u64>);
+
 struct State {
-    free: usize,
+    count: usize,
+    /// At most `count`, apart from those who are leaving.
+    taken: usize,
     next: u64,
-    /// Connections whose next request has not come completely, by when that began.
-    waiting: BTreeMap<u64, (Instant, Arc<Notify>)>,
-    /// Those of them that were asked to go.
-    leaving: BTreeSet<u64>,
+    crowds: HashMap<Client, Crowd>,
+    /// Whose turn it is to give way: the largest crowd's, of several the one with the longest wait.
+    ranks: BTreeMap<Rank, Client>,
+    /// Those who were asked to go.
+    leaving: HashSet<u64>,
 }
 
 /// One connection's place; free again when the last handle is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
+    client: Client,
     ticket: Mutex<u64>,
     leave: Arc<Notify>,
 }
 
 impl Places {
     pub fn new(count: usize) -> Arc<Self> {
-        let (waiting, leaving) = (BTreeMap::new(), BTreeSet::new());
-        let state = Mutex::new(State { free: count, next: 0, waiting, leaving });
-        Arc::new(Self { state, changed: Notify::new() })
+        let (crowds, ranks, leaving) = (HashMap::new(), BTreeMap::new(), HashSet::new());
+        let state = State { count, taken: 0, next: 0, crowds, ranks, leaving };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
 
-    /// Waits for a free place, and asks somebody to leave if there is none.
-    pub async fn take(self: &Arc<Self>) -> Arc<Place> {
+    /// Takes a place, and asks somebody to leave if there is none; waits only while everybody works.
+    pub async fn take(self: &Arc<Self>, client: Client) -> Arc<Place> {
         loop {
-            match self.try_take() {
-                Ok(place) => return place,
-                Err(None) => self.changed.notified().await,
-                Err(Some(later)) => tokio::select! {
-                    () = self.changed.notified() => (),
-                    () = tokio::time::sleep_until(later) => (),
-                },
+            match self.try_take(client) {
+                Some(place) => return place,
+                None => self.changed.notified().await,
             }
         }
     }
 
-    /// A place, or when somebody has waited long enough to be asked to leave.
-    fn try_take(self: &Arc<Self>) -> Result<Arc<Place>, Option<Instant>> {
+    fn try_take(self: &Arc<Self>, client: Client) -> Option<Arc<Place>> {
         let mut state = self.state();
-        if state.free > 0 {
-            state.free -= 1;
-            let leave = Arc::new(Notify::new());
-            let ticket = state.wait(&leave);
-            let (places, ticket) = (Arc::clone(self), Mutex::new(ticket));
-            return Ok(Arc::new(Place { places, ticket, leave }));
+        while state.taken >= state.count + state.leaving.len() {
+            if !state.ask_one_to_leave() {
+                return None;
+            }
         }
-        Err(state.ask_one_to_leave())
+        state.taken += 1;
+        let leave = Arc::new(Notify::new());
+        let ticket = Mutex::new(state.wait(client, &leave));
+        Some(Arc::new(Place { places: Arc::clone(self), client, ticket, leave }))
     }
 
-    /// Asks whoever has waited longest to leave, because something else than a place is short.
-    pub fn make_room(&self) {
+    /// Asks somebody to leave, because something else than a place is short, and waits for a change.
+    pub async fn make_room(&self) {
         self.state().ask_one_to_leave();
+        self.changed.notified().await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -83,28 +92,48 @@ impl Places {
 }
 
 impl State {
-    fn wait(&mut self, leave: &Arc<Notify>) -> u64 {
+    fn wait(&mut self, client: Client, leave: &Arc<Notify>) -> u64 {
         let ticket = self.next;
         self.next += 1;
-        self.waiting.insert(ticket, (Instant::now(), Arc::clone(leave)));
+        self.change(client, |crowd| crowd.insert(ticket, Arc::clone(leave)));
         ticket
     }
 
-    /// One at a time. Answers when to come back if nobody has waited long enough yet.
-    fn ask_one_to_leave(&mut self) -> Option<Instant> {
-        if !self.leaving.is_empty() {
-            return None;
+    /// Tells whether it waited.
+    fn stop_waiting(&mut self, client: Client, ticket: u64) -> bool {
+        self.change(client, |crowd| crowd.remove(&ticket)).is_some()
+    }
+
+    /// Asks whoever has waited longest in the largest crowd; tells whether there was anybody.
+    fn ask_one_to_leave(&mut self) -> bool {
+        if self.leaving.len() >= AT_ONCE {
+            return false;
         }
-        let longest = self.waiting.first_entry()?;
-        let since = longest.get().0;
-        if since.elapsed() < GRACE {
-            return Some(since + GRACE);
-        }
-        let (ticket, (_, leave)) = longest.remove_entry();
+        let largest = self.ranks.last_key_value().map(|(_, client)| *client);
+        let longest = largest.and_then(|client| self.change(client, BTreeMap::pop_first));
+        let Some((ticket, leave)) = longest else { return false };
         self.leaving.insert(ticket);
         leave.notify_one();
-        None
+        true
     }
+
+    /// Changes a crowd, and its rank with it.
+    fn change<T>(&mut self, client: Client, change: impl FnOnce(&mut Crowd) -> T) -> T {
+        let mut crowd = self.crowds.remove(&client).unwrap_or_default();
+        if let Some(rank) = rank(&crowd) {
+            self.ranks.remove(&rank);
+        }
+        let changed = change(&mut crowd);
+        if let Some(rank) = rank(&crowd) {
+            self.ranks.insert(rank, client);
+            self.crowds.insert(client, crowd);
+        }
+        changed
+    }
+}
+
+fn rank(crowd: &Crowd) -> Option<Rank> {
+    crowd.first_key_value().map(|(longest, _)| (crowd.len(), Reverse(*longest)))
 }
 
 impl Place {
@@ -113,7 +142,8 @@ impl Place {
         let ticket = self.ticket();
         let mut state = self.places.state();
         // Its request came at the last moment: somebody else has to go.
-        if state.waiting.remove(&ticket).is_none() && state.leaving.remove(&ticket) {
+        if !state.stop_waiting(self.client, *ticket) && state.leaving.remove(&ticket) {
+            state.ask_one_to_leave();
             self.places.changed.notify_one();
         }
     }
@@ -125,22 +155,27 @@ impl Place {
         if state.leaving.contains(&ticket) {
             return;
         }
-        state.waiting.remove(&ticket);
-        *ticket = state.wait(&self.leave);
-        if state.free == 0 {
+        state.stop_waiting(self.client, *ticket);
+        *ticket = state.wait(self.client, &self.leave);
+        if state.taken >= state.count {
             self.places.changed.notify_one();
         }
     }
 
-    /// Resolves when this connection has to give way.
+    /// Resolves when this connection has to give way, unless its request has come in the meantime.
     pub async fn asked_to_leave(&self) {
         loop {
             self.leave.notified().await;
-            let ticket = *self.ticket();
-            if self.places.state().leaving.contains(&ticket) {
+            if self.has_to_leave() {
                 return;
             }
         }
+    }
+
+    /// Whether this connection was asked to give way and has no reason to stay.
+    pub fn has_to_leave(&self) -> bool {
+        let ticket = *self.ticket();
+        self.places.state().leaving.contains(&ticket)
     }
 
     fn ticket(&self) -> MutexGuard<'_, u64> {
@@ -152,9 +187,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let ticket = *self.ticket();
         let mut state = self.places.state();
-        state.waiting.remove(&ticket);
+        state.stop_waiting(self.client, ticket);
         state.leaving.remove(&ticket);
-        state.free += 1;
+        state.taken -= 1;
         self.places.changed.notify_one();
     }
 }
@@ -242,66 +277,106 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn when_all_places_are_taken_the_longest_wait_ends_and_no_work() {
+    const HERE: Client = Client::V4([203, 0, 113, 7]);
+    const THERE: Client = Client::V4([203, 0, 113, 8]);
+
+    impl Places {
+        fn take_now(self: &Arc<Self>, client: Client) -> Option<Arc<Place>> {
+            self.take(client).now_or_never()
+        }
+    }
+
+    #[test]
+    fn when_all_places_are_taken_the_longest_wait_ends_at_once_and_no_work() {
         let places = Places::new(2);
-        let (first, second) = (places.take().await, places.take().await);
+        let (first, second) = (places.take_now(HERE).unwrap(), places.take_now(HERE).unwrap());
         first.work();
-        assert!(places.take().now_or_never().is_none(), "nobody has waited long enough");
-        assert!(second.asked_to_leave().now_or_never().is_none());
-        tokio::time::advance(GRACE).await;
-        assert!(places.take().now_or_never().is_none());
-        assert!(first.asked_to_leave().now_or_never().is_none());
-        second.asked_to_leave().await;
+        let third = places.take_now(HERE).unwrap();
+        assert!(second.has_to_leave() && !first.has_to_leave() && !third.has_to_leave());
+        second.asked_to_leave().now_or_never().unwrap();
         drop(second);
-        let third = places.take().await;
-        // Both work: whoever is done first has to go, however short its wait.
         third.work();
+        assert!(places.take_now(HERE).is_none(), "both work");
+        // Whoever is done first has to go, however short its wait.
         first.wait();
-        tokio::time::advance(GRACE).await;
-        assert!(places.take().now_or_never().is_none());
-        first.asked_to_leave().await;
+        let fourth = places.take_now(HERE).unwrap();
+        assert!(first.has_to_leave() && !fourth.has_to_leave());
+        drop((first, third, fourth));
+        let state = places.state();
+        assert_eq!((state.taken, state.leaving.len()), (0, 0));
+        assert!(state.crowds.is_empty() && state.ranks.is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_request_at_the_last_moment_stays_and_another_one_goes() {
+    #[test]
+    fn the_largest_crowd_gives_way_and_nobody_who_came_alone() {
+        let places = Places::new(4);
+        let alone = places.take_now(THERE).unwrap();
+        let mut crowd: Vec<_> = (0..3).map(|_| places.take_now(HERE).unwrap()).collect();
+        for _ in 0..1_000 {
+            crowd.push(places.take_now(HERE).unwrap());
+            assert!(crowd.remove(0).has_to_leave() && !alone.has_to_leave());
+        }
+        // Crowds of one size: the longest wait ends.
+        crowd.truncate(1);
+        let others: Vec<_> =
+            (9..11).map(|n| places.take_now(Client::V4([203, 0, 113, n])).unwrap()).collect();
+        let _newest = places.take_now(Client::Unknown).unwrap();
+        assert!(alone.has_to_leave());
+        assert!(!others.iter().chain(&crowd).any(|place| place.has_to_leave()));
+    }
+
+    #[test]
+    fn a_request_at_the_last_moment_stays_and_another_one_goes() {
         let places = Places::new(2);
-        let (first, second) = (places.take().await, places.take().await);
-        tokio::time::advance(GRACE).await;
-        assert!(places.take().now_or_never().is_none());
+        let (first, second) = (places.take_now(HERE).unwrap(), places.take_now(HERE).unwrap());
+        let third = places.take_now(HERE).unwrap();
+        assert!(first.has_to_leave());
         first.work();
+        assert!(!first.has_to_leave() && second.has_to_leave() && !third.has_to_leave());
         assert!(first.asked_to_leave().now_or_never().is_none());
-        assert!(places.take().now_or_never().is_none());
-        second.asked_to_leave().await;
     }
 
-    #[tokio::test(start_paused = true)]
+    #[test]
+    fn only_a_few_leave_at_once() {
+        let places = Places::new(100);
+        let waiting: Vec<_> = (0..100).map(|_| places.take_now(HERE).unwrap()).collect();
+        let mut newer: Vec<_> = (0..AT_ONCE).map(|_| places.take_now(THERE).unwrap()).collect();
+        assert!(places.take_now(THERE).is_none());
+        drop(waiting);
+        newer.push(places.take_now(THERE).unwrap());
+        assert_eq!(places.state().taken, newer.len());
+    }
+
+    #[tokio::test]
     async fn who_waits_for_a_place_gets_it_as_soon_as_one_is_free_or_may_be_made_so() {
         let places = Places::new(1);
-        let first = places.take().await;
-        let next = places.take();
-        let free = async {
+        let first = places.take(HERE).await;
+        first.work();
+        let (second, ()) = tokio::join!(places.take(HERE), async { first.wait() });
+        first.asked_to_leave().await;
+        drop(first);
+        second.work();
+        let (_third, ()) = tokio::join!(places.take(HERE), async { drop(second) });
+    }
+
+    #[tokio::test]
+    async fn whatever_is_short_somebody_leaves_and_is_waited_for() {
+        let places = Places::new(2);
+        let (first, second) = (places.take(HERE).await, places.take(HERE).await);
+        let leave = async {
             first.asked_to_leave().await;
             drop(first);
         };
-        // The grace passes by itself: nothing else is left to do.
-        let (second, ()) = tokio::join!(next, free);
-        second.work();
-        let next = places.take();
-        let (_third, ()) = tokio::join!(next, async { drop(second) });
+        tokio::join!(places.make_room(), leave);
+        assert!(!second.has_to_leave());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_before_the_whole_request_begins_a_new_wait() {
-        let places = Places::new(1);
-        let only = places.take().await;
-        tokio::time::advance(GRACE).await;
-        only.wait();
-        assert_eq!(places.state().waiting.len(), 1);
-        assert!(places.take().now_or_never().is_none());
-        assert!(only.asked_to_leave().now_or_never().is_none());
-        drop(only);
-        let state = places.state();
-        assert_eq!((state.free, state.waiting.len()), (1, 0));
+    #[test]
+    fn an_answer_before_the_whole_request_begins_a_new_wait() {
+        let places = Places::new(2);
+        let (first, second) = (places.take_now(HERE).unwrap(), places.take_now(HERE).unwrap());
+        first.wait();
+        let _third = places.take_now(HERE).unwrap();
+        assert!(second.has_to_leave() && !first.has_to_leave());
     }
 }
