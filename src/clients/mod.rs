@@ -54,6 +54,9 @@ pub enum Flaw {
     /// It tells of something else than was asked for.
     #[error("the body tells of something else")]
     NotAsked,
+    /// It goes on for longer than is read.
+    #[error("the list is cut short")]
+    CutShort,
     /// It is JSON of another shape.
     #[error("the body has another shape (line {line}, column {column})")]
     OtherShape { line: usize, column: usize },

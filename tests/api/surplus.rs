@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use dealix_sandbox::{Fault, Invoice, InvoiceStatus, Operation, Trouble, cards};
+use dealix_sandbox::{CardFlow, Fault, Invoice, InvoiceStatus, Operation, Trouble, cards};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -165,5 +165,43 @@ async fn the_older_is_canceled_where_a_payment_made_the_newer_known_first(db: Pg
     assert_eq!(status_of(&shop, &older), InvoiceStatus::Canceled);
     assert_eq!(bought(&shop).await.invoice_id, newer.id);
     assert_eq!(shop.look(&bought(&shop).await).await["status"], "paid");
+    assert_eq!(shop.count("reviews").await, 0);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_mere_hold_has_not_paid_the_newer_and_is_looked_at_until_it_is_captured(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (_, newer) = doubled(&shop).await;
+    let hold = cards::MADA_APPROVED.with_flow(CardFlow::Authorize);
+    let payment = shop.sandbox.pay(&newer.id, hold).await.unwrap();
+    drop(shop.sandbox.take_held_webhooks());
+    shop.run_jobs().await;
+    // Neither paid nor to be canceled under the customer's hands.
+    assert_eq!(shop.sandbox.ledger().requests("cancel_invoice"), 0);
+    let waits = "invoices where cancel_outcome = 'held' and cancel_at is not null";
+    assert_eq!(shop.count(waits).await, 1);
+    shop.sandbox.capture(&payment.id, None).unwrap();
+    drop(shop.sandbox.take_held_webhooks());
+    shop.advance(Duration::from_hours(1));
+    shop.run_jobs().await;
+    assert_eq!(shop.count("invoices where cancel_outcome = 'paid' and cancel_at is null").await, 1);
+    assert_eq!(shop.statuses().await, ["paid"]);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_invoice_that_is_adopted_beside_another_is_one_too_many_and_canceled_if_unpaid(
+    db: PgPool,
+) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    let ours = bought.invoice_id.clone();
+    let other = shop.sandbox.repeat_invoice(&ours).unwrap();
+    // An attempt that fails makes it known, and leaves it open.
+    shop.sandbox.pay(&other.id, cards::MADA_EXPIRED).await.unwrap();
+    shop.settle().await;
+    assert_eq!(shop.count("invoices where is_surplus and cancel_outcome = 'canceled'").await, 1);
+    assert_eq!(status_of(&shop, &other), InvoiceStatus::Canceled);
+    let first = shop.sandbox.ledger().invoices().iter().find(|it| it.id == ours).unwrap().status;
+    assert_eq!(first, InvoiceStatus::Initiated);
     assert_eq!(shop.count("reviews").await, 0);
 }

@@ -8,6 +8,7 @@ use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::time::Instant;
 use url::Url;
 
 use self::types::InvoicePage;
@@ -46,6 +47,16 @@ pub(crate) struct Moyasar {
     secret_key: SecretString,
     breaker: Arc<Breaker>,
     clock: Clock,
+    /// How long one call may take.
+    patience: Duration,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub(crate) struct InvoiceList {
+    pub invoices: Vec<Invoice>,
+    /// Whether that is all there is: what is not in a list that was cut short may be there all the same.
+    pub is_complete: bool,
 }
 
 impl Moyasar {
@@ -56,9 +67,9 @@ impl Moyasar {
         clock: Clock,
     ) -> anyhow::Result<Option<Self>> {
         let Some(secret_key) = config.secret_key.clone() else { return Ok(None) };
-        let http = http_client(Duration::from_secs(config.timeout_secs))
-            .context("no HTTP client for Moyasar")?;
-        Ok(Some(Self { http, root: config.base_url.clone(), secret_key, breaker, clock }))
+        let patience = Duration::from_secs(config.timeout_secs);
+        let http = http_client(patience).context("no HTTP client for Moyasar")?;
+        Ok(Some(Self { http, root: config.base_url.clone(), secret_key, breaker, clock, patience }))
     }
 
     /// The mode of the key; it decides everything at Moyasar.
@@ -82,17 +93,22 @@ impl Moyasar {
         if invoice.id == id { Ok(invoice) } else { Err(not_asked()) }
     }
 
-    /// The invoices with that metadata, without their payments. Pages have 40 of them; more than
-    /// [`MOST_PAGES`] are not read.
+    /// The invoices with that metadata, without their payments. Pages have 40 of them; at most
+    /// [`MOST_PAGES`] are read, all of them in the time of one call.
     pub async fn list_invoices_by_metadata(
         &self,
         key: &str,
         value: &str,
-    ) -> Result<Vec<Invoice>, ClientError> {
-        let mut found = Vec::new();
-        let mut next_page = None;
+    ) -> Result<InvoiceList, ClientError> {
+        let (began, mut next_page) = (Instant::now(), None);
+        let mut found = InvoiceList { invoices: Vec::new(), is_complete: false };
         for _ in 0..MOST_PAGES {
-            let request = self.request(Method::GET, &["invoices"]);
+            let left = self.patience.saturating_sub(began.elapsed());
+            // A page that is not answered in a moment says nothing about the provider.
+            if left < self.patience / 2 {
+                break;
+            }
+            let request = self.request(Method::GET, &["invoices"]).timeout(left);
             let request = request.query(&[(format!("metadata[{key}]"), value)]);
             let request = match next_page {
                 Some(number) => request.query(&[("page", number)]),
@@ -100,8 +116,9 @@ impl Moyasar {
             };
             let page: InvoicePage = self.ask(request).await?;
             next_page = page.next();
-            found.extend(page.invoices);
+            found.invoices.extend(page.invoices);
             if next_page.is_none() {
+                found.is_complete = true;
                 break;
             }
         }

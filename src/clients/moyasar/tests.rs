@@ -123,6 +123,8 @@ async fn invoices_are_found_by_their_metadata() {
     let stub = Stub::json("200 OK", LIST);
     let moyasar = moyasar(stub.url.clone());
     let found = moyasar.list_invoices_by_metadata("checkout_id", "a b&c").await.unwrap();
+    assert!(found.is_complete);
+    let found = found.invoices;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].payment_id.as_deref(), Some("b61e6ba5-3682-4dd6-b804-69b84b2d451c"));
     let line = only_request(&stub).0;
@@ -183,11 +185,11 @@ async fn an_invoice_is_made_found_cancelled_and_seen_to_be_cancelled() {
     assert_eq!((made.status.as_str(), made.amount), ("initiated", Some(99_000)));
     assert_eq!(made.expired_at.unwrap().timestamp_millis(), new.expired_at.timestamp_millis());
 
-    let found = moyasar.list_invoices_by_metadata("checkout_id", "c-1").await.unwrap();
+    let found = moyasar.list_invoices_by_metadata("checkout_id", "c-1").await.unwrap().invoices;
     assert_eq!(found.iter().map(|invoice| &invoice.id).collect::<Vec<_>>(), [&made.id]);
     assert_eq!(found[0].metadata, json!({ "checkout_id": "c-1" }));
     let none = moyasar.list_invoices_by_metadata("checkout_id", "c-2").await.unwrap();
-    assert!(none.is_empty());
+    assert!(none.is_complete && none.invoices.is_empty());
 
     assert_eq!(moyasar.cancel_invoice(&made.id).await.unwrap().status, "canceled");
     let again = moyasar.cancel_invoice(&made.id).await.unwrap_err();

@@ -24,6 +24,9 @@ const ATTEMPTS: i32 = 5;
 /// The time between two attempts.
 const PAUSE: TimeDelta = TimeDelta::minutes(1);
 
+/// How soon it is looked again what became of a hold: a person or the bank ends it in days.
+const HOLD_PAUSE: TimeDelta = TimeDelta::hours(1);
+
 /// What canceling invoices needs.
 #[derive(Clone)]
 pub struct CancelInvoices {
@@ -42,8 +45,10 @@ enum Verdict {
     Cancel,
     /// It can no longer be paid.
     Ended,
-    /// Somebody has paid, or begun to: that is settled like any other payment.
+    /// Somebody has paid: that is settled like any other payment.
     Settle,
+    /// Somebody's money is held, not taken: the hold is captured or let go first.
+    Held,
     /// It is none of this checkout's.
     NotOurs,
 }
@@ -62,6 +67,10 @@ impl CancelInvoices {
                 db::looks::prompt(&self.db, checkout, TimeDelta::zero(), now).await?;
                 self.wake.checkouts.notify_one();
                 self.finish(&claimed, token, "paid").await
+            }
+            Ok(Verdict::Held) => {
+                self.release(&claimed, token, claimed.failures, "held", HOLD_PAUSE).await?;
+                Ok(true)
             }
             Ok(Verdict::NotOurs) => {
                 self.ask_person(&claimed, token, "it does not name this checkout").await
@@ -87,11 +96,16 @@ impl CancelInvoices {
                 }
                 Err(error) if error.is_refusal() => match look().await? {
                     Verdict::Cancel => Err(error),
-                    changed @ (Verdict::Ended | Verdict::Settle | Verdict::NotOurs) => Ok(changed),
+                    changed @ (Verdict::Ended
+                    | Verdict::Settle
+                    | Verdict::Held
+                    | Verdict::NotOurs) => Ok(changed),
                 },
                 Err(error) => Err(error),
             },
-            other @ (Verdict::Ended | Verdict::Settle | Verdict::NotOurs) => Ok(other),
+            other @ (Verdict::Ended | Verdict::Settle | Verdict::Held | Verdict::NotOurs) => {
+                Ok(other)
+            }
         }
     }
 
@@ -140,14 +154,28 @@ impl CancelInvoices {
         let ClaimedCancel { id, failures, .. } = claimed;
         tracing::warn!(invoice.id = id, error = %error, "An invoice was not canceled: {error}");
         let failures = failures + i32::from(error.is_refusal());
-        let next: DateTime<Utc> = self.clock.now() + PAUSE;
-        db::invoices::release_cancel(&self.db, id, token, failures, error.class(), next).await
+        self.release(claimed, token, failures, error.class(), PAUSE).await
+    }
+
+    async fn release(
+        &self,
+        claimed: &ClaimedCancel,
+        token: Uuid,
+        failures: i32,
+        outcome: &str,
+        pause: TimeDelta,
+    ) -> sqlx::Result<()> {
+        let next: DateTime<Utc> = self.clock.now() + pause;
+        db::invoices::release_cancel(&self.db, &claimed.id, token, failures, outcome, next).await
     }
 }
 
 fn verdict(invoice: &Invoice, claimed: &ClaimedCancel) -> Verdict {
+    // Of a payment, and of the invoice that follows it.
+    let is_held = |status: &str| matches!(status, "authorized" | "on_hold");
     let is_settled = |status: &str| {
-        !matches!(status, "" | "initiated" | "failed" | "canceled" | "expired" | "abandoned")
+        let is_open = matches!(status, "" | "initiated" | "failed" | "abandoned");
+        !is_open && !has_ended(status) && !is_held(status)
     };
     if !names(invoice, claimed.checkout_id) {
         Verdict::NotOurs
@@ -155,6 +183,10 @@ fn verdict(invoice: &Invoice, claimed: &ClaimedCancel) -> Verdict {
         || invoice.payments.iter().any(|payment| is_settled(&payment.status))
     {
         Verdict::Settle
+    } else if is_held(&invoice.status)
+        || invoice.payments.iter().any(|payment| is_held(&payment.status))
+    {
+        Verdict::Held
     } else if has_ended(&invoice.status) {
         Verdict::Ended
     } else {

@@ -11,8 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::clients::ClientError;
-use crate::clients::moyasar::{Invoice, Moyasar};
+use crate::clients::moyasar::{self, Invoice, Moyasar};
+use crate::clients::{ClientError, Flaw};
 use crate::clock::Clock;
 use crate::db;
 use crate::db::looks::ClaimedLook;
@@ -20,7 +20,9 @@ use crate::db::reviews::NewReview;
 use crate::domain::checkout::{CheckoutId, CheckoutStatus};
 use crate::domain::funnel::Analytics;
 use crate::faults;
-use crate::flows::checkout::open_checkout::{Found, Intent, open, refuse, search};
+use crate::flows::checkout::open_checkout::{
+    Found, Intent, ask_about_strange, open, refuse, search,
+};
 use crate::flows::questions::Questions;
 use crate::flows::settling::settle_payment::{Context, settle_payment};
 use crate::wake::Wake;
@@ -152,29 +154,27 @@ impl HealCheckouts {
     async fn resolve(&self, look: &Look) -> Result<bool, Unseen> {
         let Look { token, claimed, intent, .. } = look;
         // Also where a payment has made an invoice known: it may be the younger of two.
-        let Found { pages, strange } = search(&self.moyasar, intent).await?;
+        let Found { pages, strange, is_complete } = search(&self.moyasar, intent).await?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
         if db::looks::lock(&mut *tx, intent.id, *token).await?.is_none() {
             return Ok(false);
         }
-        let mut questions = Questions::default();
-        for invoice in &strange {
-            let difference =
-                format!("invoice {invoice} names the checkout and is not what was asked for");
-            let question = self.question(intent.id, None, "strange_invoice", &difference);
-            questions.ask(&mut *tx, &question).await?;
-        }
+        let questions = ask_about_strange(&mut tx, intent.id, &strange, now).await?;
         let is_open = open(&mut tx, intent, &pages, self.analytics, now).await?.is_some();
         // While it is young, the request that makes the invoice may still be under way.
-        if !is_open && now >= claimed.created_at + self.resolve_after {
+        if !is_open && is_complete && now >= claimed.created_at + self.resolve_after {
             refuse(&mut tx, intent.id, now).await?;
         }
         faults::step("resolution_unsaved");
         tx.commit().await?;
         questions.announce();
         faults::step("resolution_saved");
-        Ok(is_open)
+        if is_open || is_complete {
+            Ok(is_open)
+        } else {
+            Err(ClientError::Unreadable { client: moyasar::CLIENT, flaw: Flaw::CutShort }.into())
+        }
     }
 
     async fn settle_payments(
@@ -215,7 +215,8 @@ impl HealCheckouts {
         let Some(status) = db::looks::lock(&mut *tx, intent.id, *token).await? else {
             return Ok(());
         };
-        let next = self.next_look(status, claimed, intent);
+        let resolve_at = claimed.created_at + self.resolve_after;
+        let next = next_look(status, resolve_at, intent, self.clock.now());
         let mut questions = Questions::default();
         if status == CheckoutStatus::Pending && next.is_none() {
             let question = self.question(intent.id, None, "undecided_checkout", UNDECIDED);
@@ -267,30 +268,30 @@ impl HealCheckouts {
             opened_at: self.clock.now(),
         }
     }
+}
 
-    /// When a checkout that was just looked at is looked at again.
-    fn next_look(
-        &self,
-        status: CheckoutStatus,
-        claimed: &ClaimedLook,
-        intent: &Intent,
-    ) -> Option<DateTime<Utc>> {
-        let now = self.clock.now();
-        match status {
-            CheckoutStatus::Opening => Some(claimed.created_at + self.resolve_after),
-            CheckoutStatus::Refused => None,
-            _ if now < intent.last_look_at() => Some(intent.last_look_at()),
-            CheckoutStatus::Pending if now < intent.expires_at + UNDECIDED_AFTER => {
-                Some(now + LATE_PAUSE)
-            }
-            CheckoutStatus::Pending
-            | CheckoutStatus::Paid
-            | CheckoutStatus::Refunded
-            | CheckoutStatus::Failed
-            | CheckoutStatus::Expired
-            | CheckoutStatus::Canceled
-            | CheckoutStatus::Review => None,
+/// When a checkout that was just looked at is looked at again.
+fn next_look(
+    status: CheckoutStatus,
+    resolve_at: DateTime<Utc>,
+    intent: &Intent,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    match status {
+        // Never at once, whatever kept it from being decided now.
+        CheckoutStatus::Opening => Some(resolve_at.max(now + FIRST_PAUSE)),
+        CheckoutStatus::Refused => None,
+        _ if now < intent.last_look_at() => Some(intent.last_look_at()),
+        CheckoutStatus::Pending if now < intent.expires_at + UNDECIDED_AFTER => {
+            Some(now + LATE_PAUSE)
         }
+        CheckoutStatus::Pending
+        | CheckoutStatus::Paid
+        | CheckoutStatus::Refunded
+        | CheckoutStatus::Failed
+        | CheckoutStatus::Expired
+        | CheckoutStatus::Canceled
+        | CheckoutStatus::Review => None,
     }
 }
 
@@ -321,6 +322,7 @@ fn end(status: &str) -> Option<CheckoutStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::money::Halalas;
 
     #[test]
     fn only_what_can_never_be_paid_again_has_ended() {
@@ -329,6 +331,25 @@ mod tests {
         for open in ["initiated", "paid", "failed", "refunded", "voided", "on_hold", "of_tomorrow"]
         {
             assert_eq!(end(open), None, "{open}");
+        }
+    }
+
+    #[test]
+    fn a_checkout_that_is_still_in_doubt_is_never_looked_at_again_at_once() {
+        let now: DateTime<Utc> = "2026-01-02T03:04:05Z".parse().unwrap();
+        let intent = Intent {
+            id: CheckoutId::random(),
+            plan_id: "starter".to_owned(),
+            amount: Halalas(99_000),
+            currency: "SAR".to_owned(),
+            distinct_id: String::new(),
+            request_id: String::new(),
+            expires_at: now + TimeDelta::hours(24),
+        };
+        for (resolve_in, wait) in [(-3_600, 5), (0, 5), (4, 5), (60, 60)] {
+            let resolve_at = now + TimeDelta::seconds(resolve_in);
+            let next = next_look(CheckoutStatus::Opening, resolve_at, &intent, now);
+            assert_eq!(next, Some(now + TimeDelta::seconds(wait)), "{resolve_in}");
         }
     }
 

@@ -9,14 +9,16 @@ use sqlx::PgTransaction;
 use url::Url;
 
 use crate::clients::ClientError;
-use crate::clients::moyasar::{Invoice, Moyasar};
+use crate::clients::moyasar::{Invoice, InvoiceList, Moyasar};
 use crate::db;
 use crate::db::checkouts::NewCheckout;
 use crate::db::looks::ClaimedLook;
+use crate::db::reviews::NewReview;
 use crate::domain::checkout::CheckoutId;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::money::Halalas;
 use crate::flows::checkout::start_checkout::Started;
+use crate::flows::questions::Questions;
 
 /// The key in an invoice's metadata that names its checkout.
 pub(super) const METADATA_KEY: &str = "checkout_id";
@@ -110,13 +112,17 @@ pub(super) struct Found {
     pub pages: Vec<Page>,
     /// Invoices that name the checkout and are not what we asked for: a person must look.
     pub strange: Vec<String>,
+    /// Whether that is all. If it is not, what was not found may be there all the same.
+    pub is_complete: bool,
 }
 
 /// Asks the provider what it has for the checkout.
 pub(super) async fn search(moyasar: &Moyasar, intent: &Intent) -> Result<Found, ClientError> {
     let id = intent.id.to_string();
-    let mut found = Found::default();
-    for invoice in moyasar.list_invoices_by_metadata(METADATA_KEY, &id).await? {
+    let InvoiceList { invoices, is_complete } =
+        moyasar.list_invoices_by_metadata(METADATA_KEY, &id).await?;
+    let mut found = Found { is_complete, ..Found::default() };
+    for invoice in invoices {
         // A filter that is not understood finds everything.
         if !names(&invoice, intent.id) {
             continue;
@@ -136,6 +142,30 @@ pub(super) async fn search(moyasar: &Moyasar, intent: &Intent) -> Result<Found, 
         order(one).cmp(&order(other))
     });
     Ok(found)
+}
+
+/// Asks a person about invoices that name the checkout and are not what we asked for.
+pub(super) async fn ask_about_strange(
+    tx: &mut PgTransaction<'_>,
+    checkout: CheckoutId,
+    strange: &[String],
+    now: DateTime<Utc>,
+) -> sqlx::Result<Questions> {
+    let mut questions = Questions::default();
+    for invoice in strange {
+        let difference =
+            format!("invoice {invoice} names the checkout and is not what was asked for");
+        let question = NewReview {
+            kind: "strange_invoice",
+            payment_id: None,
+            checkout_id: Some(checkout),
+            event_id: None,
+            difference: &difference,
+            opened_at: now,
+        };
+        questions.ask(&mut **tx, &question).await?;
+    }
+    Ok(questions)
 }
 
 /// Whether the invoice's metadata says that it is that checkout's.

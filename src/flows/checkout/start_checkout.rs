@@ -27,7 +27,7 @@ use crate::faults;
 use crate::flows::checkout::guard_email::{EmailGuard, TooMany};
 use crate::flows::checkout::idempotency::{self, Claim, IdempotencyKey};
 use crate::flows::checkout::open_checkout::{
-    Found, Intent, METADATA_KEY, OpenCheckout, Page, open, refuse, search,
+    Found, Intent, METADATA_KEY, OpenCheckout, Page, ask_about_strange, open, refuse, search,
 };
 use crate::wake::Wake;
 
@@ -146,20 +146,20 @@ impl StartCheckout {
         };
         faults::step("intent_saved");
         let intent = Intent::from(&checkout);
-        let pages = match self.make_invoice(moyasar, &checkout, plan).await {
-            Ok(page) => vec![page],
+        let found = match self.make_invoice(moyasar, &checkout, plan).await {
+            Ok(page) => Found { pages: vec![page], ..Found::default() },
             Err(error) if error.is_uncertain() => {
                 tracing::warn!(
                     checkout.id = %checkout.id,
                     error = %error,
                     "Whether an invoice was made is not known: {error}"
                 );
-                self.find_pages(moyasar, &intent).await?
+                self.find(moyasar, &intent).await?
             }
             Err(error) => return Err(self.give_up(&checkout, error).await),
         };
         faults::step("invoice_made");
-        let open = db::in_time(self.remember(&intent, &pages)).await.inspect_err(|error| {
+        let open = db::in_time(self.remember(&intent, &found)).await.inspect_err(|error| {
             tracing::error!(
                 checkout.id = %checkout.id,
                 error = %error,
@@ -285,24 +285,27 @@ impl StartCheckout {
 
     /// After a lost answer: what the provider has. There is no second request for an invoice; whatever
     /// this says, the checkout stays `opening`, and a later look tells how it ended.
-    async fn find_pages(
-        &self,
-        moyasar: &Moyasar,
-        intent: &Intent,
-    ) -> Result<Vec<Page>, CheckoutError> {
+    async fn find(&self, moyasar: &Moyasar, intent: &Intent) -> Result<Found, CheckoutError> {
         let retry_after = self.resolve_after.to_std().unwrap_or_default();
         faults::step("invoice_answer_lost");
-        let Found { pages, .. } = search(moyasar, intent).await.map_err(CheckoutError::Gateway)?;
+        let found = search(moyasar, intent).await.map_err(CheckoutError::Gateway)?;
         faults::step("invoice_looked_up");
-        if pages.is_empty() { Err(CheckoutError::Unresolved { retry_after }) } else { Ok(pages) }
+        if found.pages.is_empty() {
+            Err(CheckoutError::Unresolved { retry_after })
+        } else {
+            Ok(found)
+        }
     }
 
     /// Stores the payment page and all that follows from it, together.
-    async fn remember(&self, intent: &Intent, pages: &[Page]) -> sqlx::Result<OpenCheckout> {
-        let mut tx = self.db.begin().await?;
-        let open = open(&mut tx, intent, pages, self.analytics, self.clock.now()).await?;
+    async fn remember(&self, intent: &Intent, found: &Found) -> sqlx::Result<OpenCheckout> {
+        let (now, mut tx) = (self.clock.now(), self.db.begin().await?);
+        // Whoever finds a page looks for no other: nobody else would ask.
+        let questions = ask_about_strange(&mut tx, intent.id, &found.strange, now).await?;
+        let open = open(&mut tx, intent, &found.pages, self.analytics, now).await?;
         faults::step("page_unsaved");
         tx.commit().await?;
+        questions.announce();
         open.ok_or(sqlx::Error::RowNotFound)
     }
 

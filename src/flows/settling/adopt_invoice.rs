@@ -55,11 +55,16 @@ impl Adoption {
         Ok(is_ours.then_some(Self { checkout, invoice }))
     }
 
-    /// Maps the invoice to its checkout, beside the ones that it has. One without a page to pay at
-    /// cannot be shown to anybody; its payment is mapped by itself.
+    /// Maps the invoice to its checkout, which is locked. Beside one that it has, it is one too many,
+    /// and canceled unless it was paid. One without a page to pay at cannot be shown to anybody; its
+    /// payment is mapped by itself.
     pub async fn write(&self, tx: &mut PgTransaction<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
         let Self { checkout, invoice } = self;
         let Some(url) = &invoice.url else { return Ok(()) };
+        if !db::invoices::list(&mut **tx, *checkout).await?.is_empty() {
+            return db::invoices::insert_surplus(tx, &invoice.id, *checkout, url.as_str(), now)
+                .await;
+        }
         let made_at = invoice.created_at.unwrap_or(now);
         let ends_at = invoice.expired_at;
         db::invoices::insert(&mut **tx, &invoice.id, *checkout, url.as_str(), ends_at, made_at)
