@@ -26,7 +26,21 @@ const ARROWS: &[(&str, &[&str])] = &[
         "http",
         &["flows", "domain", "db", "queue", "app", "access", "clock", "wake", "tasks", "telemetry"],
     ),
-    ("jobs", &["flows", "domain", "db", "clients", "queue", "clock", "wake", "tasks", "telemetry"]),
+    (
+        "jobs",
+        &[
+            "flows",
+            "domain",
+            "db",
+            "clients",
+            "queue",
+            "clock",
+            "wake",
+            "tasks",
+            "telemetry",
+            "faults",
+        ],
+    ),
     // The arrows of http, and what it takes to start the service.
     (
         "commands",

@@ -79,7 +79,10 @@ impl DeliverEvents {
     async fn set_refused(&self, row: &ClaimedRow, token: Uuid) -> sqlx::Result<()> {
         tracing::error!(outbox.uuid = %row.uuid, "Analytics refused the event {}", row.name);
         let now = self.clock.now();
-        db::outbox::set_refused(&self.db, row.id, token, "refused", now).await
+        faults::step("outbox_refused");
+        db::outbox::set_refused(&self.db, row.id, token, "refused", now).await?;
+        faults::step("outbox_refusal_marked");
+        Ok(())
     }
 
     /// An outage is nobody's attempt: the rows stay, and go out when analytics is back.

@@ -9,6 +9,7 @@ use crate::db::demo_requests::NewDemoRequest;
 use crate::domain::email::Email;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::domain::phone::Phone;
+use crate::faults;
 
 /// What a visitor wrote, having agreed that we keep it.
 #[derive(Clone, Debug)]
@@ -44,7 +45,10 @@ pub async fn request_demo(
         let mut tx = db.begin().await?;
         db::demo_requests::insert(&mut *tx, &lead).await?;
         db::outbox::insert(&mut tx, &event, analytics, Some(&request.request_id)).await?;
-        tx.commit().await
+        faults::step("demo_unsaved");
+        tx.commit().await?;
+        faults::step("demo_saved");
+        Ok(())
     })
     .await
 }

@@ -9,6 +9,7 @@ use crate::db;
 use crate::db::audit_log::NewAudit;
 use crate::db::reviews::Review;
 use crate::domain::review::ReviewState;
+use crate::faults;
 
 /// What somebody decided.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,9 @@ pub async fn resolve_review(
         happened_at: verdict.now,
     };
     db::audit_log::insert(&mut *tx, &audit).await?;
+    faults::step("review_unresolved");
     tx.commit().await?;
+    faults::step("review_resolved");
     Ok(after)
 }
 

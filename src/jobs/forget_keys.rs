@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::db;
+use crate::faults;
 use crate::jobs::{Cadence, Step, repeat};
 
 const TICK: Duration = Duration::from_secs(60);
@@ -32,6 +33,9 @@ impl ForgetKeysJob {
     pub async fn step(&self) -> anyhow::Result<Step> {
         let now = self.clock.now();
         let forgotten = db::idempotency_keys::delete_expired(&self.db, now, PAGE).await?;
+        if forgotten > 0 {
+            faults::step("keys_forgotten");
+        }
         Ok(if forgotten == 0 { Step::Idle } else { Step::Worked })
     }
 }

@@ -14,6 +14,7 @@
 )]
 
 mod door;
+mod edges;
 #[path = "../api/proxy.rs"]
 #[expect(dead_code, reason = "shared with the tests of the API, which ask it for more")]
 mod proxy;
@@ -25,6 +26,12 @@ mod service;
 mod steps;
 mod world;
 
+/// Every scenario.
+mod killed_in {
+    pub use crate::edges::*;
+    pub use crate::scenarios::*;
+}
+
 /// One test per step, by the scenario that passes it.
 macro_rules! killed_at {
     ($($scenario:ident: $($step:ident)+;)+) => {
@@ -35,7 +42,7 @@ macro_rules! killed_at {
             $($(
                 #[sqlx::test(migrations = "./migrations")]
                 async fn $step(db: sqlx::PgPool) {
-                    crate::scenarios::$scenario(db, stringify!($step)).await;
+                    crate::killed_in::$scenario(db, stringify!($step)).await;
                 }
             )+)+
         }
@@ -44,7 +51,7 @@ macro_rules! killed_at {
 
 killed_at! {
     a_sale:
-        checkout_ordered intent_saved invoice_made page_unsaved page_saved
+        checkout_ordered intent_unsaved intent_saved invoice_made page_unsaved page_saved
         webhook_recognised batch_uncommitted batch_committed webhook_stored
         event_claimed payment_fetched settlement_unsaved settlement_saved
         outbox_claimed outbox_accepted outbox_marked;
@@ -59,7 +66,21 @@ killed_at! {
     a_frozen_postgres:
         letter_unpushed letter_pushed letter_taken letter_unstored letter_stored letter_done
         letter_acknowledged;
-    a_given_up_event: failed_event_listed failed_event_pushed failed_event_noted;
+    a_given_up_event:
+        failed_event_listed failed_event_pushed failed_event_unnoted failed_event_noted;
+    a_letter_that_fails: letter_unreturned letter_returned;
+    a_letter_that_dies: letter_unburied letter_buried;
+    a_lost_letter: lost_letter_pushed letters_confirmed;
+    a_refused_event: outbox_refused outbox_refusal_marked;
+    a_forged_webhook: quarantine_unsaved quarantine_saved;
+    an_emergency: sync_unsettled sync_settled;
+    an_old_key: keys_forgotten;
+    a_lapse: lapses_unsaved lapses_saved;
+    a_decision: review_unresolved review_resolved;
+    a_question_of_price: answer_unsaved answer_saved;
+    a_visitor: demo_unsaved demo_saved;
+    a_stubborn_surplus: surplus_unasked surplus_asked;
+    an_event_without_a_payment: question_unsaved question_saved;
     a_lost_webhook:
         look_begun healing_unsaved healing_saved;
 }

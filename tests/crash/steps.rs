@@ -70,3 +70,53 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &str)) {
         }
     }
 }
+
+/// What makes something durable: the end of a transaction, and every write to the queue.
+const WRITES: &[&str] = &[
+    ".commit()",
+    "letters.push(",
+    "letters.take_over(",
+    "letters.take(",
+    "letters.acknowledge(",
+    "letters.give_back(",
+    "letters.bury(",
+];
+
+/// The names of the functions in a text that write and name no step.
+fn writes_without_step(text: &str) -> Vec<String> {
+    // What the tests of a file do is nobody's work.
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    let starts: Vec<_> = code.match_indices("fn ").map(|(at, _)| at).collect();
+    let ends = starts.iter().skip(1).copied().chain([code.len()]);
+    let functions = starts.iter().zip(ends).map(|(from, to)| &code[*from..to]);
+    functions
+        .filter(|function| WRITES.iter().any(|write| function.contains(write)))
+        .filter(|function| !function.contains(CALL))
+        .map(|function| function[3..].split(['(', '<']).next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_commit_and_every_write_to_the_queue_has_a_step_beside_it() {
+    let mut without = Vec::new();
+    for room in ["src/flows", "src/jobs", "src/http", "src/commands"] {
+        walk(Path::new(room), &mut |file, text| {
+            let found = writes_without_step(text).into_iter();
+            without.extend(found.map(|name| format!("{}: {name}", file.display())));
+        });
+    }
+    assert!(without.is_empty(), "writes without a step beside them: {without:#?}");
+}
+
+#[test]
+fn a_write_without_a_step_is_seen() {
+    let text = "
+        async fn one() { tx.commit().await }
+        pub async fn two<T>(it: T) { self.letters.push(it).await }
+        fn three() { faults::step(\"x\"); tx.commit().await }
+        fn four() { nothing() }
+        #[cfg(test)]
+        fn five() { tx.commit() }
+    ";
+    assert_eq!(writes_without_step(text), ["one", "two"]);
+}

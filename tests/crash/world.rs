@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 pub const WEBHOOK_SECRET: &str = "webhook-secret-for-tests-0123456789abcdef";
 
+const ADMIN_KEY: &str = "admin-key-for-tests-0123456789abcdef";
+
 /// Everything around the service.
 pub struct World {
     pub db: PgPool,
@@ -46,6 +48,15 @@ pub struct Bought {
 impl World {
     /// Starts everything; the service dies at each of these steps, one after the other.
     pub async fn new(db: PgPool, steps: &[&'static str]) -> Self {
+        Self::new_with(db, steps, &[]).await
+    }
+
+    /// The same, with some variables of the service's environment set.
+    pub async fn new_with(
+        db: PgPool,
+        steps: &[&'static str],
+        variables: &[(&'static str, &str)],
+    ) -> Self {
         let deaths = steps.len();
         // A minute between two attempts of the provider becomes 100 ms.
         let options = Options { time_scale: 600, ..Options::default() };
@@ -54,7 +65,7 @@ impl World {
         let letters = redis::Client::open(redis.url("")).unwrap();
         let letters = letters.get_multiplexed_async_connection().await.unwrap();
         let (postgres, postgres_url) = Proxy::to_postgres(&db).await;
-        let environment = vec![
+        let mut environment = vec![
             ("DATABASE_URL", postgres_url),
             ("REDIS_URL", redis.url("")),
             // Not this machine: callbacks stay at the provider, so that no look at an invoice hides
@@ -66,8 +77,9 @@ impl World {
             ("POSTHOG_HOST", sandbox.posthog_url().into()),
             ("POSTHOG_API_KEY", sandbox.posthog_key().to_owned()),
             ("JWT_SECRET_KEY", "jwt-secret-for-tests-0123456789abcdef".to_owned()),
-            ("ADMIN_API_KEYS", "admin-key-for-tests-0123456789abcdef".to_owned()),
+            ("ADMIN_API_KEYS", ADMIN_KEY.to_owned()),
         ];
+        environment.extend(variables.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let service = Service::start(steps.to_vec(), environment).await;
         let webhooks = format!("http://{}/api/v1/webhooks/moyasar", service.door.address);
         sandbox.register_webhook(webhooks.parse().unwrap(), WEBHOOK_SECRET);
@@ -93,6 +105,46 @@ impl World {
         let answer = request.send().await.ok()?;
         let status = answer.status();
         Some((status, answer.json().await.ok()?))
+    }
+
+    /// Asks the service as an operator.
+    pub async fn ask_as_admin(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Option<(StatusCode, Value)> {
+        let url = format!("http://{}{path}", self.service.door.address);
+        let request = self.client.request(method, url).header("x-api-key", ADMIN_KEY).json(body);
+        let answer = request.send().await.ok()?;
+        let status = answer.status();
+        Some((status, answer.json().await.ok()?))
+    }
+
+    /// Waits until it has died as often as it should.
+    pub async fn until_dead(&self) {
+        until("it dies", async || (self.service.deaths() == self.deaths).then_some(())).await;
+    }
+
+    /// How many letters a part of the queue holds.
+    pub async fn letters_in(&self, part: &str) -> i64 {
+        self.letters.clone().zcard(letters_key(part)).await.unwrap()
+    }
+
+    /// Waits until there is a letter, and only such as that.
+    pub async fn until_letters(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        until(what, async || {
+            let letters: Vec<String> =
+                self.letters.clone().hvals(letters_key("letters")).await.unwrap();
+            let all = |text: &String| is_so(&serde_json::from_str(text).unwrap());
+            (!letters.is_empty() && letters.iter().all(all)).then_some(())
+        })
+        .await;
+    }
+
+    /// Redis forgets everything.
+    pub async fn lose_all_letters(&self) {
+        redis::cmd("flushall").exec_async(&mut self.letters.clone()).await.unwrap();
     }
 
     /// Buys the starter plan, and tries again with the same key for as long as it takes.

@@ -138,7 +138,9 @@ impl CancelInvoices {
         let (mut tx, mut questions) = (self.db.begin().await?, Questions::default());
         questions.ask(&mut *tx, &question).await?;
         if db::invoices::finish_cancel(&mut *tx, &claimed.id, token, "given_up").await? {
+            faults::step("surplus_unasked");
             tx.commit().await?;
+            faults::step("surplus_asked");
             questions.announce();
         }
         Ok(true)

@@ -187,7 +187,9 @@ impl StartCheckout {
             }
             if started == Started::ContactSales {
                 db::idempotency_keys::complete(&mut tx, subject, &started).await?;
+                faults::step("answer_unsaved");
                 tx.commit().await?;
+                faults::step("answer_saved");
             }
             Ok(None)
         };
@@ -217,6 +219,7 @@ impl StartCheckout {
             return Ok(Intended::Refused(CheckoutError::TooMany { retry_after }));
         }
         db::checkouts::insert(&mut *tx, &checkout).await?;
+        faults::step("intent_unsaved");
         tx.commit().await?;
         Ok(Intended::Written(checkout))
     }

@@ -61,7 +61,6 @@ impl HandOver {
             self.letters.take_over(Queue::Webhooks, &self.letter(event)).await?;
             faults::step("failed_event_pushed");
             self.note(event).await?;
-            faults::step("failed_event_noted");
         }
         if !failed.is_empty() {
             self.wake.outbox.notify_one();
@@ -78,6 +77,7 @@ impl HandOver {
             match self.letters.push(Queue::Webhooks, &self.letter(event)).await? {
                 Pushed::Known => (),
                 Pushed::New => {
+                    faults::step("lost_letter_pushed");
                     tracing::error!(event.id = %event.id, "The letter of a failed event was lost and is written anew");
                 }
             }
@@ -85,6 +85,7 @@ impl HandOver {
         let ids: Vec<_> = handed_over.iter().map(|event| event.id).collect();
         if !ids.is_empty() {
             db::in_time(db::dead_letters::confirm_handed_over(&self.db, &ids, now)).await?;
+            faults::step("letters_confirmed");
         }
         Ok(ids.len())
     }
@@ -126,7 +127,10 @@ impl HandOver {
                         .await?;
                 }
             }
-            tx.commit().await
+            faults::step("failed_event_unnoted");
+            tx.commit().await?;
+            faults::step("failed_event_noted");
+            Ok(())
         };
         db::in_time(note).await
     }

@@ -174,12 +174,12 @@ impl ReplayLetters {
             Content::Letter(letter) => letter,
             Content::Newer => {
                 tracing::warn!(letter.id = %id, "A letter waits for a newer version of this service");
-                self.letters.give_back(queue, in_hand, None, now + NEWER_PAUSE).await?;
+                self.give_back(queue, in_hand, None, now + NEWER_PAUSE).await?;
                 return Ok(Outcome::Held);
             }
             Content::Unreadable => {
                 tracing::error!(letter.id = %id, "A letter cannot be read and was set aside");
-                self.letters.bury(queue, in_hand, None, now).await?;
+                self.bury(queue, in_hand, None, now).await?;
                 return Ok(Outcome::Dead);
             }
         };
@@ -204,7 +204,7 @@ impl ReplayLetters {
             Err(Undone::Away { class, pause }) => {
                 tracing::debug!(letter.id = %id, class, "A letter is held: {class}");
                 // Behind those that may not need what is away.
-                self.letters.give_back(queue, in_hand, None, now + pause).await?;
+                self.give_back(queue, in_hand, None, now + pause).await?;
                 Ok(Outcome::Held)
             }
             Err(Undone::Failed { class, error }) if letter.attempt + 1 >= letter.max_retries => {
@@ -217,7 +217,7 @@ impl ReplayLetters {
                 let pause = BACKOFF.get(failures).copied().unwrap_or(longest);
                 let due_at = after(now, pause);
                 let tried = tried(letter, class, error, (now, due_at));
-                self.letters.give_back(queue, in_hand, Some(&tried), due_at).await?;
+                self.give_back(queue, in_hand, Some(&tried), due_at).await?;
                 Ok(Outcome::ReQueued)
             }
         }
@@ -234,8 +234,34 @@ impl ReplayLetters {
         let now = self.clock.now();
         tracing::error!(letter.id = %in_hand.id(), class, error, "A letter is dead: {error}");
         let tried = tried(letter, class, error, (now, now));
-        self.letters.bury(queue, in_hand, Some(&tried), now).await?;
+        self.bury(queue, in_hand, Some(&tried), now).await?;
         Ok(Outcome::Dead)
+    }
+
+    async fn give_back(
+        &self,
+        queue: Queue,
+        in_hand: &InHand,
+        letter: Option<&Letter>,
+        due_at: DateTime<Utc>,
+    ) -> RedisResult<()> {
+        faults::step("letter_unreturned");
+        self.letters.give_back(queue, in_hand, letter, due_at).await?;
+        faults::step("letter_returned");
+        Ok(())
+    }
+
+    async fn bury(
+        &self,
+        queue: Queue,
+        in_hand: &InHand,
+        letter: Option<&Letter>,
+        now: DateTime<Utc>,
+    ) -> RedisResult<()> {
+        faults::step("letter_unburied");
+        self.letters.bury(queue, in_hand, letter, now).await?;
+        faults::step("letter_buried");
+        Ok(())
     }
 
     /// Does what is owed. Whatever it writes is written before the letter goes.

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use crate::clock::Clock;
 use crate::db;
 use crate::db::audit_log::NewAudit;
+use crate::faults;
 
 /// How many are written down in one transaction.
 const PAGE: i64 = 100;
@@ -41,7 +42,11 @@ impl ExpireSubscriptions {
             };
             db::audit_log::insert(&mut *tx, &audit).await?;
         }
-        tx.commit().await?;
+        if !overdue.is_empty() {
+            faults::step("lapses_unsaved");
+            tx.commit().await?;
+            faults::step("lapses_saved");
+        }
         Ok(overdue.len())
     }
 }

@@ -322,7 +322,9 @@ impl SettleEvents {
         }
         let (ids, now) = (claim.ids(), self.clock.now());
         if db::webhook_leases::finish(&mut tx, &ids, claim.token, kind, now).await? {
+            faults::step("question_unsaved");
             tx.commit().await?;
+            faults::step("question_saved");
             questions.announce();
             Ok(())
         } else {

@@ -186,6 +186,7 @@ impl Inbox {
 
 /// Whatever comes of it, the event is stored; what is unfinished stays so.
 async fn settle_now(settle: &SettleEvents, id: Uuid) {
+    faults::step("sync_unsettled");
     let settling = async {
         let _beside_others = settle.company.join().await;
         settle.settle_one(id).await
@@ -197,4 +198,5 @@ async fn settle_now(settle: &SettleEvents, id: Uuid) {
         }
         Err(_) => tracing::warn!(event.id = %id, "An event was not settled within its request"),
     }
+    faults::step("sync_settled");
 }

@@ -12,6 +12,7 @@ use crate::clients::moyasar::envelope::Unproved;
 use crate::clock::Clock;
 use crate::db;
 use crate::db::quarantine::RefusedDelivery;
+use crate::faults;
 use crate::flows::webhooks::incoming::SOURCE;
 
 /// How many may wait to be written; more are only counted.
@@ -80,7 +81,10 @@ impl KeepQuarantine {
                 db::quarantine::insert(&mut *tx, SOURCE, one).await?;
             }
             db::quarantine::trim(&mut tx, ROWS, self.clock.now() - KEPT).await?;
-            tx.commit().await
+            faults::step("quarantine_unsaved");
+            tx.commit().await?;
+            faults::step("quarantine_saved");
+            Ok(())
         };
         db::in_time(write).await?;
         Ok(refused.len())
