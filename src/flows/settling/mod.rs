@@ -6,4 +6,5 @@ pub mod expire_subscriptions;
 pub mod settle_event;
 
 mod adopt_invoice;
+pub(super) mod attempt;
 pub(super) mod settle_payment;

@@ -10,19 +10,17 @@ use chrono::TimeDelta;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::clients::moyasar::{Moyasar, Payment};
-use crate::clients::{ClientError, Flaw};
+use crate::clients::ClientError;
+use crate::clients::moyasar::Moyasar;
 use crate::clock::Clock;
 use crate::db;
-use crate::db::reviews::NewReview;
 use crate::db::webhook_leases::{ClaimedEvent, Failure, Lease};
 use crate::domain::funnel::Analytics;
 use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::questions::Questions;
-use crate::flows::settling::adopt_invoice::{AdoptError, Adoption};
+use crate::flows::settling::attempt::{Unsettled, prepare, question};
 use crate::flows::settling::company::Company;
-use crate::flows::settling::settle_payment::{Context, Prompt, settle_payment};
 use crate::tasks::guarded;
 use crate::wake::Wake;
 
@@ -93,71 +91,6 @@ pub enum SettlingOne {
     IsInHand,
     /// It was tried now.
     Tried(Settling),
-}
-
-/// Why events were not settled.
-#[derive(Debug, thiserror::Error)]
-enum Unsettled {
-    /// Somebody else's trouble: not an attempt.
-    #[error("the payment provider did not answer: {0}")]
-    Outage(#[source] ClientError),
-    /// The event itself cannot be settled: an attempt.
-    #[error("the payment provider refused: {0}")]
-    Refused(#[source] ClientError),
-    /// Perhaps a key of another account, or a forged event: the event stays, whoever is right.
-    #[error("the provider does not know this payment")]
-    UnknownPayment,
-    #[error("the provider answered with another payment than was asked for")]
-    WrongPayment,
-    #[error("the database failed: {0}")]
-    Storage(#[from] sqlx::Error),
-    #[error("settling it panicked: {0}")]
-    Panic(String),
-    #[error("{0} processes ended with nothing but this event in hand")]
-    Poison(i32),
-}
-
-impl Unsettled {
-    /// A word for it, which the record and the dead letter carry.
-    fn class(&self) -> &'static str {
-        match self {
-            Self::Outage(error) | Self::Refused(error) => error.class(),
-            Self::UnknownPayment => "unknown_payment",
-            Self::WrongPayment => "wrong_payment",
-            Self::Storage(_) => "storage",
-            Self::Panic(_) => "panic",
-            Self::Poison(_) => "poison",
-        }
-    }
-
-    /// What a person is asked when the event is given up: where nobody else can know more.
-    fn question(&self) -> Option<&'static str> {
-        match self {
-            Self::UnknownPayment => Some("unknown_payment"),
-            Self::WrongPayment => Some("wrong_payment"),
-            Self::Outage(_)
-            | Self::Refused(_)
-            | Self::Storage(_)
-            | Self::Panic(_)
-            | Self::Poison(_) => None,
-        }
-    }
-}
-
-impl From<ClientError> for Unsettled {
-    fn from(error: ClientError) -> Self {
-        // A key that was revoked says nothing about any payment: all of them wait for the next.
-        if error.is_refusal() { Self::Refused(error) } else { Self::Outage(error) }
-    }
-}
-
-impl From<AdoptError> for Unsettled {
-    fn from(error: AdoptError) -> Self {
-        match error {
-            AdoptError::Client(error) => error.into(),
-            AdoptError::Storage(error) => error.into(),
-        }
-    }
 }
 
 /// Events of one payment, and the right to settle them.
@@ -244,110 +177,23 @@ impl SettleEvents {
         }
     }
 
-    async fn try_to_settle(&self, claim: &Claim) -> Result<(), Unsettled> {
-        let first = claim.events.first();
-        let Some(payment_id) = first.and_then(|event| event.payment_id.as_deref()) else {
-            return Ok(self
-                .ask_person(claim, "malformed_event", "the event names no payment")
-                .await?);
-        };
-        let payment = match self.moyasar.fetch_payment(payment_id).await {
-            Ok(payment) => payment,
-            Err(ClientError::Unreadable { flaw: Flaw::NotAsked, .. }) => {
-                return Err(Unsettled::WrongPayment);
-            }
-            Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => {
-                return Err(Unsettled::UnknownPayment);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        faults::step("payment_fetched");
-        let adoption = Adoption::find(&self.db, &self.moyasar, &payment).await?;
-        if adoption.is_some() {
-            faults::step("adoption_found");
-        }
-        self.write(claim, &payment, adoption.as_ref()).await?;
-        faults::step("settlement_saved");
-        Ok(())
-    }
-
     /// Everything that the payment brings about, and the end of its events, in one transaction.
-    async fn write(
-        &self,
-        claim: &Claim,
-        payment: &Payment,
-        adoption: Option<&Adoption>,
-    ) -> sqlx::Result<()> {
-        let now = self.clock.now();
-        let context = Context {
-            analytics: self.analytics,
-            adopted_by: adoption.map(|adoption| adoption.checkout),
-            request_id: claim.events.first().map_or("", |event| &event.request_id),
-            now,
-        };
-        let prompts: Vec<_> = claim
-            .events
-            .iter()
-            .map(|event| Prompt { event: event.id, body: &event.body })
-            .collect();
+    async fn try_to_settle(&self, claim: &Claim) -> Result<(), Unsettled> {
+        let payment_id = claim.events.first().and_then(|event| event.payment_id.as_deref());
+        let prepared = prepare(&self.db, &self.moyasar, payment_id).await?;
+        let (ids, now) = (claim.ids(), self.clock.now());
         let mut tx = self.db.begin().await?;
-        let settled = settle_payment(&mut tx, payment, &prompts, context).await?;
-        if let Some(adoption) = adoption {
-            // Not before the checkout is locked: two adoptions at once would wait for each other.
-            adoption.write(&mut tx, now).await?;
-        }
-        let (ids, outcome) = (claim.ids(), settled.outcome);
-        if db::webhook_leases::finish(&mut tx, &ids, claim.token, outcome, now).await? {
+        let settled = prepared.apply(&mut tx, &claim.events, self.analytics, now).await?;
+        if db::webhook_leases::finish(&mut tx, &ids, claim.token, settled.outcome, now).await? {
             faults::step("settlement_unsaved");
             tx.commit().await?;
             settled.questions.announce();
-            Ok(())
         } else {
             tracing::warn!(events = ?ids, "Events were settled by somebody else meanwhile");
-            tx.rollback().await
+            tx.rollback().await?;
         }
-    }
-
-    /// Ends events that no payment of ours belongs to.
-    async fn ask_person(
-        &self,
-        claim: &Claim,
-        kind: &'static str,
-        difference: &str,
-    ) -> sqlx::Result<()> {
-        let mut questions = Questions::default();
-        let mut tx = self.db.begin().await?;
-        for event in &claim.events {
-            questions.ask(&mut *tx, &self.question(event, kind, difference)).await?;
-        }
-        let (ids, now) = (claim.ids(), self.clock.now());
-        if db::webhook_leases::finish(&mut tx, &ids, claim.token, kind, now).await? {
-            faults::step("question_unsaved");
-            tx.commit().await?;
-            faults::step("question_saved");
-            questions.announce();
-            Ok(())
-        } else {
-            tx.rollback().await
-        }
-    }
-
-    /// What a person is asked about an event.
-    fn question<'a>(
-        &self,
-        event: &'a ClaimedEvent,
-        kind: &'static str,
-        difference: &'a str,
-    ) -> NewReview<'a> {
-        NewReview {
-            kind,
-            payment_id: event.payment_id.as_deref(),
-            checkout_id: None,
-            // Of a payment one is asked once, however many events it has.
-            event_id: event.payment_id.is_none().then_some(event.id),
-            difference,
-            opened_at: self.clock.now(),
-        }
+        faults::step("settlement_saved");
+        Ok(())
     }
 
     /// Gives the events back without counting an attempt, for as long as the provider asks for.
@@ -387,7 +233,7 @@ impl SettleEvents {
                 continue;
             }
             if let Some(kind) = error.question() {
-                questions.ask(&mut *tx, &self.question(event, kind, &text)).await?;
+                questions.ask(&mut *tx, &question(event, kind, &text, self.clock.now())).await?;
             }
             given_up.push(event.id);
         }
