@@ -5,8 +5,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::PgTransaction;
 use url::Url;
+use uuid::Uuid;
 
 use crate::clients::ClientError;
 use crate::clients::moyasar::{Invoice, InvoiceList, Moyasar};
@@ -170,8 +172,13 @@ pub(super) async fn ask_about_strange(
 
 /// Whether the invoice's metadata says that it is that checkout's.
 pub(super) fn names(invoice: &Invoice, checkout: CheckoutId) -> bool {
-    let named = invoice.metadata.get(METADATA_KEY).and_then(serde_json::Value::as_str);
-    named == Some(checkout.to_string().as_str())
+    named_checkout(&invoice.metadata) == Some(checkout)
+}
+
+/// The checkout that an invoice's metadata names. It may be of any shape: people make invoices too.
+pub(in crate::flows) fn named_checkout(metadata: &Value) -> Option<CheckoutId> {
+    let name = metadata.get(METADATA_KEY)?.as_str()?;
+    Uuid::try_parse(name).ok().map(CheckoutId)
 }
 
 /// Whether an invoice of that status can never be paid again and was not.
@@ -239,4 +246,32 @@ pub(super) async fn refuse(
         db::idempotency_keys::release(tx, checkout.0).await?;
     }
     Ok(is_refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_of_any_shape_names_a_checkout_or_none() {
+        let id = CheckoutId::random();
+        let text = id.to_string();
+        assert_eq!(named_checkout(&json!({ "checkout_id": text, "n": 7 })), Some(id));
+        for other in [
+            json!(null),
+            json!(7),
+            json!("checkout_id"),
+            json!([text]),
+            json!({}),
+            json!({ "checkout_id": null }),
+            json!({ "checkout_id": 7 }),
+            json!({ "checkout_id": [text] }),
+            json!({ "checkout_id": "" }),
+            json!({ "checkout_id": "not a checkout" }),
+        ] {
+            assert_eq!(named_checkout(&other), None, "{other}");
+        }
+    }
 }

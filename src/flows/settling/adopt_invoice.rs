@@ -4,14 +4,13 @@
 //! any transaction; what it says is written in the one that settles the payment.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::{PgPool, PgTransaction};
-use uuid::Uuid;
 
 use crate::clients::moyasar::{Invoice, Moyasar, Payment};
 use crate::clients::{ClientError, Flaw};
 use crate::db;
 use crate::domain::checkout::CheckoutId;
+use crate::flows::checkout::open_checkout::named_checkout;
 
 /// An invoice of ours that we had not heard of.
 #[derive(Debug)]
@@ -69,39 +68,5 @@ impl Adoption {
         let ends_at = invoice.expired_at;
         db::invoices::insert(&mut **tx, &invoice.id, *checkout, url.as_str(), ends_at, made_at)
             .await
-    }
-}
-
-/// The checkout that an invoice's metadata names. It may be of any shape: people make invoices too.
-fn named_checkout(metadata: &Value) -> Option<CheckoutId> {
-    let name = metadata.get("checkout_id")?.as_str()?;
-    Uuid::try_parse(name).ok().map(CheckoutId)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn metadata_of_any_shape_names_a_checkout_or_none() {
-        let id = CheckoutId::random();
-        let text = id.to_string();
-        assert_eq!(named_checkout(&json!({ "checkout_id": text, "n": 7 })), Some(id));
-        for other in [
-            json!(null),
-            json!(7),
-            json!("checkout_id"),
-            json!([text]),
-            json!({}),
-            json!({ "checkout_id": null }),
-            json!({ "checkout_id": 7 }),
-            json!({ "checkout_id": [text] }),
-            json!({ "checkout_id": "" }),
-            json!({ "checkout_id": "not a checkout" }),
-        ] {
-            assert_eq!(named_checkout(&other), None, "{other}");
-        }
     }
 }
