@@ -31,6 +31,7 @@ mod predecessors;
 mod pricing;
 mod proxy;
 mod public;
+mod query_plans;
 mod read_only;
 mod redis_server;
 mod refunds;
