@@ -361,3 +361,46 @@ fn subscriber(order: &Order) -> String {
         None => format!("email:{}", order.customer_email.key()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::money::Halalas;
+
+    /// A release must read what the one before it has stored.
+    #[test]
+    fn a_stored_answer_is_written_as_it_always_was() {
+        let id = CheckoutId(Uuid::from_u128(7));
+        let open = OpenCheckout {
+            checkout_id: id,
+            invoice_id: "invoice".into(),
+            invoice_status: "initiated".into(),
+            payment_url: "https://example.com/pay".into(),
+            plan_id: "starter".into(),
+            amount: Halalas(99_000),
+            currency: "SAR".into(),
+            expires_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+        };
+        let invoice = json!({
+            "status": "invoice_created",
+            "checkout_id": "00000000-0000-0000-0000-000000000007",
+            "invoice_id": "invoice",
+            "invoice_status": "initiated",
+            "payment_url": "https://example.com/pay",
+            "plan_id": "starter",
+            "amount": 99_000,
+            "currency": "SAR",
+            "expires_at": "2026-01-02T03:04:05Z",
+        });
+        for (started, written) in [
+            (Started::InvoiceCreated(open), invoice),
+            (Started::ContactSales, json!({ "status": "contact_sales" })),
+            (Started::Unavailable, json!({ "status": "unavailable" })),
+        ] {
+            assert_eq!(serde_json::to_value(&started).unwrap(), written);
+            assert_eq!(serde_json::from_value::<Started>(written).unwrap(), started);
+        }
+    }
+}
