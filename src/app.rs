@@ -40,7 +40,7 @@ use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
 use crate::jobs::settle_events::SettleEventsJob;
-use crate::queue::Redis;
+use crate::queue::{Letters, Redis};
 use crate::tasks::Tasks;
 use crate::telemetry::{BUILD, Metrics, Telemetry};
 use crate::wake::Wake;
@@ -71,6 +71,8 @@ pub(crate) struct AppState {
     pub show_checkout: ShowCheckout,
     pub prompt_look: PromptLook,
     pub inbox: Arc<Inbox>,
+    pub redis: Redis,
+    pub letters: Letters,
     pub check_sentry: CheckSentry,
     pub health: HealthBoard,
     pub metrics: Metrics,
@@ -187,13 +189,15 @@ impl App {
             show_checkout,
             prompt_look,
             inbox: parts.inbox,
+            redis,
+            letters: parts.letters,
             check_sentry,
             health,
             metrics: Metrics::install()?,
         };
         let after_sales = AfterSales::new(config, &state, clients.0.clone());
         let limits = limits(config);
-        let watch = jobs::watch(config, &state, (redis, parts.letters), clients);
+        let watch = jobs::watch(config, &state, clients);
         let Parts { commit_events, keep_quarantine, hand_over, replay_letters, .. } = parts;
         Ok(Self {
             state,
@@ -209,6 +213,11 @@ impl App {
             watch,
             is_passive,
         })
+    }
+
+    /// The parts, for a command that uses them without serving.
+    pub(crate) fn state(&self) -> &AppState {
+        &self.state
     }
 
     /// The HTTP side.

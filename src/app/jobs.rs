@@ -22,7 +22,6 @@ use crate::jobs::send_reports::SendReportsJob;
 use crate::jobs::settle_events::SettleEventsJob;
 use crate::jobs::upkeep::UpkeepJob;
 use crate::jobs::watch_backlog::WatchBacklogJob;
-use crate::queue::{Letters, Redis};
 use crate::wake::Wake;
 
 /// The jobs that change nothing: they look and report, and run in a passive process too.
@@ -70,10 +69,10 @@ pub(super) fn workers(
 pub(super) fn watch(
     config: &Config,
     state: &AppState,
-    (redis, letters): (Redis, Letters),
     (moyasar, posthog): (Option<Moyasar>, Option<Posthog>),
 ) -> Watch {
-    let AppState { db, clock, health, breakers, metrics, check_sentry, .. } = state.clone();
+    let AppState { db, clock, redis, letters, health, .. } = state.clone();
+    let AppState { breakers, metrics, check_sentry, .. } = state.clone();
     let idle_after = Duration::from_secs(config.health.idle_probe_secs);
     let service = |name| {
         let breaker = breakers.get(name)?;

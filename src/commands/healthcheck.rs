@@ -1,6 +1,5 @@
 //! `healthcheck`: asks a running service whether it lives, for containers without curl.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -10,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use url::Url;
 
+use super::api::address_of;
 use super::{Exit, Output, refuse};
 use crate::config::{Sources, load};
 
@@ -33,7 +33,7 @@ impl Healthcheck {
         let url = match self.url {
             Some(url) => url,
             None => match load(sources) {
-                Ok(loaded) => own_url(loaded.config.app.host, loaded.config.app.port)?,
+                Ok(loaded) => format!("http://{}/health", address_of(&loaded.config.app)).parse()?,
                 Err(problems) => return refuse(&problems, out),
             },
         };
@@ -46,17 +46,6 @@ impl Healthcheck {
         }
         Ok(if status == 200 { Exit::Done } else { Exit::Failed })
     }
-}
-
-/// Where a service that listens there is reached from its own machine.
-fn own_url(host: IpAddr, port: u16) -> anyhow::Result<Url> {
-    let loopback: IpAddr = match host {
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    let host = if host.is_unspecified() { loopback } else { host };
-    let address = SocketAddr::new(host, port);
-    Ok(format!("http://{address}/health").parse()?)
 }
 
 /// The status of a GET, by hand: a health check must not depend on proxies or certificates.
@@ -76,17 +65,4 @@ async fn status(url: &Url) -> anyhow::Result<u16> {
     let head = str::from_utf8(&head).context("the answer is not HTTP")?;
     let status = head.strip_prefix("HTTP/1.1 ").context("the answer is not HTTP")?;
     status.parse().context("the answer is not HTTP")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_on_every_address_is_asked_on_loopback() {
-        let url = |host: &str| own_url(host.parse().unwrap(), 8001).unwrap().to_string();
-        assert_eq!(url("0.0.0.0"), "http://127.0.0.1:8001/health");
-        assert_eq!(url("::"), "http://[::1]:8001/health");
-        assert_eq!(url("203.0.113.7"), "http://203.0.113.7:8001/health");
-    }
 }

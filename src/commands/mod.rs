@@ -7,12 +7,15 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigProblem, Loaded, Sources, load};
 
+mod api;
+mod assembled;
 mod check_config;
 mod healthcheck;
 mod migrate;
 mod openapi;
 mod output;
 mod serve;
+mod table;
 mod token;
 
 pub use output::Output;
