@@ -27,6 +27,7 @@ use crate::flows::checkout::show_checkout::ShowCheckout;
 use crate::flows::checkout::start_checkout::StartCheckout;
 use crate::flows::health::check_sentry::CheckSentry;
 use crate::flows::health::health_board::HealthBoard;
+use crate::flows::health::show_status::ShowStatus;
 use crate::flows::settling::expire_subscriptions::ExpireSubscriptions;
 use crate::flows::webhooks::inbox::Inbox;
 pub use crate::http::server::listen;
@@ -74,6 +75,7 @@ pub(crate) struct AppState {
     pub redis: Redis,
     pub letters: Letters,
     pub check_sentry: CheckSentry,
+    pub show_status: ShowStatus,
     pub health: HealthBoard,
     pub metrics: Metrics,
 }
@@ -173,6 +175,14 @@ impl App {
         })?;
         let (settle_events, deliver_events) =
             jobs::workers(config, parts.settle, posthog, &db, &wake, &clock);
+        let breakers = Arc::new(breakers);
+        let show_status = ShowStatus {
+            db: db.clone(),
+            redis: redis.clone(),
+            letters: parts.letters.clone(),
+            breakers: Arc::clone(&breakers),
+            clock: clock.clone(),
+        };
         let state = AppState {
             db,
             http: Arc::new(http_settings(config, &clock)?),
@@ -181,7 +191,7 @@ impl App {
             wake,
             tasks,
             access: Access::new(&config.auth),
-            breakers: Arc::new(breakers),
+            breakers,
             prices: Arc::new(PriceList::new(&catalogue)?),
             catalogue,
             analytics,
@@ -192,6 +202,7 @@ impl App {
             redis,
             letters: parts.letters,
             check_sentry,
+            show_status,
             health,
             metrics: Metrics::install()?,
         };

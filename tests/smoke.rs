@@ -416,6 +416,23 @@ async fn serve_starts_without_its_stores_and_stops_when_asked() {
 }
 
 #[tokio::test]
+async fn status_asks_the_api_and_while_that_is_down_the_stores() {
+    let operator = Operator::new();
+    let settings = [NO_DATABASE, NO_REDIS, JWT_SECRET_KEY];
+    let service = operator.serve(&settings).await;
+    let port = service.address.rsplit_once(':').unwrap().1.to_owned();
+    let settings = [&settings[..], &[("APP_PORT", &port)]].concat();
+    let up = operator.run(&["status", "--json"], &settings).await;
+    assert_eq!(up.code, 1, "{up:?}");
+    assert!(up.said.contains("\"kind\":\"postgres_away\"") && !up.said.contains("api_down"));
+    drop(service);
+    let down = operator.run(&["status", "--lang", "ar"], &settings).await;
+    assert!(down.said.starts_with("عدد المشكلات 3"), "{down:?}");
+    assert!(down.said.ends_with("الخطوة التالية: sudo systemctl restart dealix-api\n"), "{down:?}");
+    assert_eq!(operator.run(&["status"], &[NO_DATABASE, NO_REDIS]).await.code, 2);
+}
+
+#[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_end() {
     let operator = Operator::new();
     let mut service = operator.serve(&[NO_DATABASE, NO_REDIS]).await;

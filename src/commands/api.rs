@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -27,6 +27,9 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// Who we are to the service: the actor in its audit, behind `token:`.
 const SUBJECT: &str = "cli";
 
+/// Said where the running service cannot be asked.
+pub(super) const NO_KEY: &str = "error: neither JWT_SECRET_KEY nor ADMIN_API_KEYS is set: a running service has made up its own";
+
 /// The service that the settings describe, on this machine.
 pub(super) struct Api {
     address: SocketAddr,
@@ -46,8 +49,9 @@ pub(super) enum Unanswered {
 }
 
 impl Api {
-    /// Asks with a token of a minute, signed with our own secret; without one with our first admin key.
-    pub fn of(loaded: &Loaded) -> anyhow::Result<Self> {
+    /// Asks with a token of a minute, signed with our own secret; without one with our first admin key;
+    /// without either it cannot be asked.
+    pub fn of(loaded: &Loaded) -> anyhow::Result<Option<Self>> {
         let auth = &loaded.config.auth;
         let credential = if !is_made_up(loaded, "JWT_SECRET_KEY") {
             let (access, ttl) = (Access::new(auth), Duration::from_mins(1));
@@ -57,9 +61,9 @@ impl Api {
         {
             key.clone()
         } else {
-            bail!("neither JWT_SECRET_KEY nor ADMIN_API_KEYS is set: the API cannot be asked");
+            return Ok(None);
         };
-        Ok(Self { address: address_of(&loaded.config.app), credential, language: "en" })
+        Ok(Some(Self { address: address_of(&loaded.config.app), credential, language: "en" }))
     }
 
     /// The same, answering in the language of that tag.
@@ -156,15 +160,11 @@ pub(super) fn address_of(app: &AppConfig) -> SocketAddr {
 
 /// A text as one segment of a path.
 pub(super) fn segment(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
+    let encode = |byte: u8| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(encode).collect()
 }
 
 #[cfg(test)]

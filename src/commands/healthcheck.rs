@@ -33,7 +33,9 @@ impl Healthcheck {
         let url = match self.url {
             Some(url) => url,
             None => match load(sources) {
-                Ok(loaded) => format!("http://{}/health", address_of(&loaded.config.app)).parse()?,
+                Ok(loaded) => {
+                    format!("http://{}/health", address_of(&loaded.config.app)).parse()?
+                }
                 Err(problems) => return refuse(&problems, out),
             },
         };

@@ -10,11 +10,13 @@ use crate::config::{ConfigProblem, Loaded, Sources, load};
 mod api;
 mod assembled;
 mod check_config;
+mod explain;
 mod healthcheck;
 mod migrate;
 mod openapi;
 mod output;
 mod serve;
+mod status;
 mod table;
 mod token;
 
@@ -38,12 +40,14 @@ Examples:
   dealix-api check-config           what is in force, and everything that is wrong with it
   dealix-api migrate up             bring the database to what this binary needs
   dealix-api                        the same as `dealix-api serve`
+  dealix-api status                 what is wrong, and what to do next
+  dealix-api explain ID             what an id is the name of, and what happened to it
   dealix-api token issue --ttl 1h   a token for the admin routes
 
 Exit codes:
   0   done; for serve: stopped when asked to
   1   failed; standard error says why
-  2   the command line was not understood
+  2   the command line was not understood; for status: it cannot be told
   70  serve: a background loop died
   78  the configuration must be mended first
   130 serve: stopped hard by a second signal
@@ -61,6 +65,8 @@ enum Command {
     Openapi,
     Token(token::Token),
     Healthcheck(healthcheck::Healthcheck),
+    Status(status::Status),
+    Explain(explain::Explain),
 }
 
 /// How a command ended.
@@ -69,6 +75,7 @@ enum Exit {
     Done,
     Failed,
     LoopDied,
+    CannotTell,
     BadConfig,
     StoppedHard,
 }
@@ -78,6 +85,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::CannotTell => 2,
             Exit::LoopDied => 70,
             Exit::BadConfig => 78,
             Exit::StoppedHard => 130,
@@ -99,6 +107,14 @@ pub async fn run(cli: Cli, sources: &Sources, mut out: Output) -> ExitCode {
         },
         Command::Migrate(command) => match load(sources) {
             Ok(loaded) => command.run(&loaded, &mut out).await,
+            Err(problems) => refuse(&problems, &mut out),
+        },
+        Command::Status(command) => match load(sources) {
+            Ok(loaded) => Box::pin(command.run(&loaded, &mut out)).await,
+            Err(problems) => refuse(&problems, &mut out),
+        },
+        Command::Explain(command) => match load(sources) {
+            Ok(loaded) => Box::pin(command.run(&loaded, &mut out)).await,
             Err(problems) => refuse(&problems, &mut out),
         },
         Command::Token(command) => match load(sources) {

@@ -61,11 +61,7 @@ mod tests {
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(
             lines,
-            [
-                "QUEUE     DEPTH     ERROR",
-                "webhooks  7         خطأ",
-                "a         12345678",
-            ]
+            ["QUEUE     DEPTH     ERROR", "webhooks  7         خطأ", "a         12345678",]
         );
     }
 }

@@ -40,3 +40,51 @@ pub async fn insert(db: impl PgExecutor<'_>, new: &NewAudit<'_>) -> sqlx::Result
     .await?;
     Ok(())
 }
+
+/// A change that was made.
+#[derive(Clone, Debug)]
+pub struct AuditRow {
+    pub id: Uuid,
+    pub happened_at: DateTime<Utc>,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    pub reason: Option<String>,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+    pub request_id: Option<String>,
+}
+
+/// Which changes; what is absent does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub since: Option<DateTime<Utc>>,
+    /// Only those that are older than the one with this id.
+    pub before: Option<Uuid>,
+}
+
+/// The newest changes that fit, newest first.
+pub async fn list(
+    db: impl PgExecutor<'_>,
+    filter: &AuditFilter,
+    limit: i64,
+) -> sqlx::Result<Vec<AuditRow>> {
+    sqlx::query_as!(
+        AuditRow,
+        "select id, happened_at, actor, action, subject, reason, before, after, request_id
+         from audit_log
+         where ($1::text is null or actor = $1) and ($2::text is null or action = $2)
+             and ($3::timestamptz is null or happened_at >= $3) and ($4::uuid is null or id < $4)
+         order by id desc
+         limit $5",
+        filter.actor,
+        filter.action,
+        filter.since,
+        filter.before,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}

@@ -21,7 +21,9 @@ pub mod pool;
 pub mod quarantine;
 pub mod reviews;
 pub mod role;
+pub mod stories;
 pub mod subscriptions;
+pub mod troubles;
 pub mod webhook_events;
 pub mod webhook_leases;
 

@@ -10,5 +10,7 @@ pub mod phone;
 pub mod plan;
 pub mod redaction;
 pub mod review;
+pub mod status;
+pub mod story;
 pub mod subscription;
 pub mod webhook;

@@ -10,6 +10,7 @@ pub mod webhooks;
 pub mod deliver_events;
 pub mod request_demo;
 pub mod resolve_review;
+pub mod tell_story;
 pub mod track_visit;
 
 mod backoff;

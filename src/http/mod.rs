@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::AppState;
 
+mod audit;
 mod auth;
 mod breakers;
 mod checkout;
@@ -31,6 +32,8 @@ mod reviews;
 mod sentry_check;
 pub mod server;
 mod settings;
+mod status;
+mod stories;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -59,6 +62,9 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(pages::routes())
         .merge(breakers::routes())
         .merge(reviews::routes())
+        .merge(status::routes())
+        .merge(stories::routes())
+        .merge(audit::routes())
         .merge(problems::routes())
         .merge(docs::routes())
 }

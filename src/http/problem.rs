@@ -64,6 +64,8 @@ pub enum Problem {
     CheckoutNotFound,
     #[error("no such review")]
     ReviewNotFound,
+    #[error("nothing bears that name")]
+    IdNotFound,
     #[error("the review is resolved already")]
     ReviewResolved,
     #[error("no such plan")]
@@ -123,6 +125,7 @@ impl Problem {
             Self::PlanNotFound => Code::PlanNotFound,
             Self::CheckoutNotFound => Code::CheckoutNotFound,
             Self::ReviewNotFound => Code::ReviewNotFound,
+            Self::IdNotFound => Code::IdNotFound,
             Self::ReviewResolved => Code::ReviewResolved,
             Self::UnknownPlan(_) => Code::UnknownPlan,
             Self::InvalidEmail => Code::InvalidEmail,
@@ -162,6 +165,7 @@ impl Problem {
             | Self::IdempotencyKeyReused
             | Self::RequestInProgress { .. }
             | Self::ReviewNotFound
+            | Self::IdNotFound
             | Self::ReviewResolved
             | Self::PaymentGatewayError
             | Self::UpstreamUnavailable { .. }
@@ -199,6 +203,7 @@ impl Problem {
             | Self::PlanNotFound
             | Self::CheckoutNotFound
             | Self::ReviewNotFound
+            | Self::IdNotFound
             | Self::ReviewResolved
             | Self::UnknownPlan(_)
             | Self::InvalidEmail

@@ -35,7 +35,8 @@ pub const WEBHOOK_SECRET: &str = "webhook-secret-for-tests-0123456789abcdef";
 
 /// The service, wired as in production, its clock held.
 pub struct TestApp {
-    pub app: App,
+    /// Boxed, because it is part of every test's future.
+    pub app: Box<App>,
     pub db: PgPool,
     pub clock: Clock,
     pub tasks: Tasks,
@@ -68,7 +69,7 @@ impl TestApp {
             ..Overrides::default()
         };
         let tasks = Tasks::default();
-        let app = App::build(config, db.clone(), tasks.clone(), overrides).unwrap();
+        let app = Box::new(App::build(config, db.clone(), tasks.clone(), overrides).unwrap());
         app.start_inbox();
         let front = BoxCloneSyncService::new(app.router());
         Self { app, db, clock, tasks, front }

@@ -8,6 +8,7 @@
     reason = "a step that fails should fail the test"
 )]
 
+mod audit;
 mod breakers;
 mod checkout;
 mod checkout_doubt;
@@ -41,6 +42,8 @@ mod scrubbing;
 mod sentry;
 mod settling;
 mod shop;
+mod status;
+mod stories;
 mod strange_answers;
 mod surplus;
 mod webhooks;

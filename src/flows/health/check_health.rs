@@ -175,7 +175,12 @@ fn show(queue: Queue, counts: &Counts) {
 }
 
 fn failed_query(error: &sqlx::Error) -> Finding {
-    let class = if is_timeout(error) {
+    Finding::failed(class_of_query(error), error.to_string())
+}
+
+/// Why Postgres did not answer as it should, in a word.
+pub(super) fn class_of_query(error: &sqlx::Error) -> ErrorClass {
+    if is_timeout(error) {
         ErrorClass::Timeout
     } else if db::is_denied(error) {
         ErrorClass::Auth
@@ -183,8 +188,7 @@ fn failed_query(error: &sqlx::Error) -> Finding {
         ErrorClass::Unreachable
     } else {
         ErrorClass::Refused
-    };
-    Finding::failed(class, error.to_string())
+    }
 }
 
 fn is_timeout(error: &sqlx::Error) -> bool {
@@ -194,7 +198,12 @@ fn is_timeout(error: &sqlx::Error) -> bool {
 }
 
 fn failed_command(error: &redis::RedisError) -> Finding {
-    let class = if is_denied(error) {
+    Finding::failed(class_of_command(error), error.to_string())
+}
+
+/// Why Redis did not answer as it should, in a word.
+pub(super) fn class_of_command(error: &redis::RedisError) -> ErrorClass {
+    if is_denied(error) {
         ErrorClass::Auth
     } else if error.is_timeout() {
         ErrorClass::Timeout
@@ -202,6 +211,5 @@ fn failed_command(error: &redis::RedisError) -> Finding {
         ErrorClass::Unreachable
     } else {
         ErrorClass::Refused
-    };
-    Finding::failed(class, error.to_string())
+    }
 }

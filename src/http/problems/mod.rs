@@ -67,6 +67,7 @@ codes! {
     PlanNotFound = "plan-not-found", NOT_FOUND, Never;
     CheckoutNotFound = "checkout-not-found", NOT_FOUND, Never;
     ReviewNotFound = "review-not-found", NOT_FOUND, Never;
+    IdNotFound = "id-not-found", NOT_FOUND, Never;
     ReviewResolved = "review-resolved", CONFLICT, Never;
     UnknownPlan = "unknown-plan", BAD_REQUEST, Never;
     InvalidEmail = "invalid-email", BAD_REQUEST, Never;
@@ -127,6 +128,7 @@ mod tests {
                 ("plan-not-found", 404, false),
                 ("checkout-not-found", 404, false),
                 ("review-not-found", 404, false),
+                ("id-not-found", 404, false),
                 ("review-resolved", 409, false),
                 ("unknown-plan", 400, false),
                 ("invalid-email", 400, false),

@@ -126,6 +126,18 @@ impl Code {
                 text("Review not found", "There is no such review."),
                 text("المراجعة غير موجودة", "لا توجد مراجعة بهذا المعرّف."),
             ),
+            Self::IdNotFound => (
+                text(
+                    "Id not found",
+                    "Nothing bears that name. It may be a request id, an event, a payment, an \
+                     invoice, a checkout, a review, a dead letter or an e-mail address.",
+                ),
+                text(
+                    "المعرّف غير موجود",
+                    "لا يوجد شيء بهذا المعرّف. يُقبل معرّف طلب أو إشعار أو دفعة أو فاتورة أو طلب \
+                     شراء أو مراجعة أو عنصر متعثر، أو بريد إلكتروني.",
+                ),
+            ),
             Self::ReviewResolved => (
                 text(
                     "Review already resolved",
