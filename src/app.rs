@@ -34,6 +34,7 @@ pub use crate::http::server::listen;
 use crate::http::server::{self, Limits};
 use crate::http::{self, PriceList};
 use crate::jobs::Step;
+use crate::jobs::call_for_help::CallForHelpJob;
 use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
 use crate::jobs::expire_subscriptions::ExpireSubscriptionsJob;
@@ -108,6 +109,7 @@ pub struct App {
     /// None where analytics is switched off: there is nothing to send.
     deliver_events: Option<DeliverEventsJob>,
     watch: Watch,
+    call_for_help: CallForHelpJob,
     is_passive: bool,
 }
 
@@ -208,6 +210,7 @@ impl App {
         };
         let after_sales = AfterSales::new(config, &state, clients.0.clone());
         let limits = limits(config);
+        let call_for_help = jobs::call_for_help(config, &state)?;
         let watch = jobs::watch(config, &state, clients);
         let Parts { commit_events, keep_quarantine, hand_over, replay_letters, .. } = parts;
         Ok(Self {
@@ -222,6 +225,7 @@ impl App {
             after_sales,
             deliver_events,
             watch,
+            call_for_help,
             is_passive,
         })
     }
@@ -291,6 +295,8 @@ impl App {
         if let Some(job) = self.settle_events.clone() {
             tasks.start("settle_events", |stop| job.run(stop));
         }
+        let call_for_help = self.call_for_help.clone();
+        tasks.start("call_for_help", |stop| call_for_help.run(stop));
         self.after_sales.start(tasks);
         if let Some(job) = self.deliver_events.clone() {
             tasks.start("deliver_events", |stop| job.run(stop));
@@ -315,6 +321,11 @@ impl App {
     /// Shows the backlogs on the gauges once.
     pub async fn watch_backlog(&self) -> anyhow::Result<()> {
         self.watch.backlog.step().await.map(|_| ())
+    }
+
+    /// Looks for troubles once, and tells whoever is on call.
+    pub async fn call_for_help(&self) -> anyhow::Result<()> {
+        self.call_for_help.step().await.map(|_| ())
     }
 
     /// From now on every logged error is also reported to Sentry.

@@ -22,7 +22,7 @@ use crate::moyasar::payments::Payment;
 use crate::operations::{Operation, Service};
 use crate::server::Reset;
 use crate::world::{World, lock};
-use crate::{posthog, sentry};
+use crate::{pager, posthog, sentry};
 
 pub(crate) fn routes() -> Router<World> {
     Router::new()
@@ -282,6 +282,7 @@ async fn strike(trouble: &Trouble, service: Service, reset: Option<Reset>) -> Re
                 Service::Moyasar => ApiError::of_status(status).into_response(),
                 Service::Posthog => posthog::refusal(status, "A fault was asked for."),
                 Service::Sentry => sentry::refusal(status, "a fault was asked for"),
+                Service::Pager => pager::refusal(status, "a fault was asked for"),
             };
             if let Some(seconds) = retry_after {
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));

@@ -24,6 +24,7 @@ pub struct Ledger {
     held_callbacks: Vec<HeldCallback>,
     posthog_events: Vec<PosthogEvent>,
     sentry_items: Vec<SentryItem>,
+    alerts: Vec<Value>,
 }
 
 impl Ledger {
@@ -41,6 +42,7 @@ impl Ledger {
             held_callbacks: world.courier.held_callbacks(),
             posthog_events: lock(&world.posthog).events(),
             sentry_items: lock(&world.sentry).items(),
+            alerts: lock(&world.pager).messages(),
         }
     }
 
@@ -94,6 +96,11 @@ impl Ledger {
     /// The error events among them.
     pub fn sentry_events(&self) -> impl Iterator<Item = &SentryItem> {
         self.sentry_items.iter().filter(|item| item.kind == "event")
+    }
+
+    /// Every message that whoever is on call was sent, oldest first.
+    pub fn alerts(&self) -> &[Value] {
+        &self.alerts
     }
 }
 

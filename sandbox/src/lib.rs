@@ -27,6 +27,7 @@ mod ledger;
 mod moyasar;
 mod operations;
 mod options;
+mod pager;
 mod posthog;
 mod sandbox;
 mod sentry;

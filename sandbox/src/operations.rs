@@ -12,6 +12,8 @@ pub enum Service {
     Posthog,
     /// Error reports.
     Sentry,
+    /// Whoever is on call.
+    Pager,
 }
 
 macro_rules! operations {
@@ -72,6 +74,7 @@ operations! {
     CaptureBatch Posthog "capture_batch" "POST" "/batch";
     PosthogHealth Posthog "posthog_health" "GET" "/_health";
     StoreEnvelope Sentry "store_envelope" "POST" "/api/{project}/envelope";
+    ReceiveAlert Pager "receive_alert" "POST" "/alerts";
 }
 
 impl AsRef<str> for Operation {

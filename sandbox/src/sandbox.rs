@@ -28,7 +28,7 @@ use crate::moyasar::webhooks::Webhook;
 use crate::options::Options;
 use crate::sentry::{PROJECT, PUBLIC_KEY};
 use crate::world::{World, lock, parsed};
-use crate::{control, moyasar, posthog, sentry, server};
+use crate::{control, moyasar, pager, posthog, sentry, server};
 
 /// A running sandbox. Clones are the same one; dropping the last stops its listener and its deliveries.
 #[derive(Clone)]
@@ -79,6 +79,11 @@ impl Sandbox {
         let base = &self.world.links.base;
         let authority = base.as_str().trim_start_matches("http://");
         format!("http://{PUBLIC_KEY}@{authority}{PROJECT}")
+    }
+
+    /// Where whoever is on call is told.
+    pub fn alert_url(&self) -> String {
+        format!("{}alerts", self.world.links.base)
     }
 
     /// Moyasar's secret key.
@@ -227,7 +232,10 @@ impl Sandbox {
 }
 
 fn router(world: &World) -> Router {
-    let played = moyasar::routes(world).merge(posthog::routes()).merge(sentry::routes());
+    let played = moyasar::routes(world)
+        .merge(posthog::routes())
+        .merge(sentry::routes())
+        .merge(pager::routes());
     let played = played.route_layer(from_fn_with_state(world.clone(), control::meet));
     moyasar::with_request_ids(played).merge(control::routes()).with_state(world.clone())
 }

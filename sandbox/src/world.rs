@@ -27,6 +27,7 @@ use crate::moyasar::payments::{Payment, PaymentStatus};
 use crate::moyasar::webhooks::Webhook;
 use crate::operations::Operation;
 use crate::options::{DEFAULT_WEBHOOK_SECRET, Options};
+use crate::pager::Pager;
 use crate::posthog::Posthog;
 use crate::sentry::SentryInbox;
 
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) courier: Courier,
     pub(crate) posthog: Mutex<Posthog>,
     pub(crate) sentry: Mutex<SentryInbox>,
+    pub(crate) pager: Mutex<Pager>,
 }
 
 impl Deref for World {
@@ -86,6 +88,7 @@ impl World {
             courier,
             posthog: Mutex::new(Posthog::new(options.ledger_limit)),
             sentry: Mutex::new(SentryInbox::new(options.ledger_limit)),
+            pager: Mutex::new(Pager::new(options.ledger_limit)),
             options,
         }))
     }

@@ -7,15 +7,18 @@ use chrono::TimeDelta;
 use sqlx::PgPool;
 
 use super::{AppState, providers};
+use crate::clients::alerts::Pager;
 use crate::clients::health::Service;
 use crate::clients::moyasar::{self, Moyasar};
 use crate::clients::posthog::{self, Posthog};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::domain::health::{Finding, Need};
+use crate::flows::call_for_help::CallForHelp;
 use crate::flows::deliver_events::DeliverEvents;
 use crate::flows::health::check_health::{HealthChecks, Settled};
 use crate::flows::settling::settle_event::SettleEvents;
+use crate::jobs::call_for_help::CallForHelpJob;
 use crate::jobs::check_health::CheckHealthJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
 use crate::jobs::send_reports::SendReportsJob;
@@ -64,6 +67,15 @@ pub(super) fn workers(
         tick,
     });
     (settle_events, deliver_events)
+}
+
+/// Who tells whoever is on call.
+pub(super) fn call_for_help(config: &Config, state: &AppState) -> anyhow::Result<CallForHelpJob> {
+    let AppState { db, clock, show_status, .. } = state.clone();
+    let pager = Pager::new(&config.alerts, clock.clone())?;
+    let environment = config.app.env.name();
+    let seen = Arc::default();
+    Ok(CallForHelpJob { flow: CallForHelp { db, show_status, pager, environment, clock, seen } })
 }
 
 pub(super) fn watch(

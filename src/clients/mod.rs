@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+pub mod alerts;
 pub mod breaker;
 pub mod breakers;
 pub mod health;

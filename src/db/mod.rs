@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 
+pub mod alerts;
 pub mod audit_log;
 pub mod checkouts;
 pub mod dead_letters;

@@ -1,5 +1,6 @@
 //! What we know: types and rules, without I/O; the current time is an argument.
 
+pub mod alert;
 pub mod checkout;
 pub mod email;
 pub mod funnel;

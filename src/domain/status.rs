@@ -122,7 +122,7 @@ pub struct OpenBreaker {
 }
 
 /// What can be wrong, worst first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ProblemKind)]
 pub enum Kind {
@@ -142,6 +142,30 @@ pub enum Kind {
     OutboxRefused,
     OutboxWaiting,
     WebhooksRefused,
+}
+
+impl Kind {
+    /// The name in answers, alerts and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ApiDown => "api_down",
+            Self::PostgresAway => "postgres_away",
+            Self::RedisAway => "redis_away",
+            Self::RedisNotDurable => "redis_not_durable",
+            Self::MigrationsMissing => "migrations_missing",
+            Self::PaidNotGranted => "paid_not_granted",
+            Self::EventsWaiting => "events_waiting",
+            Self::CheckoutsInDoubt => "checkouts_in_doubt",
+            Self::LettersDead => "letters_dead",
+            Self::ReviewsOpen => "reviews_open",
+            Self::BreakerOpen => "breaker_open",
+            Self::LettersWaiting => "letters_waiting",
+            Self::LooksOverdue => "looks_overdue",
+            Self::OutboxRefused => "outbox_refused",
+            Self::OutboxWaiting => "outbox_waiting",
+            Self::WebhooksRefused => "webhooks_refused",
+        }
+    }
 }
 
 /// Something that is wrong.

@@ -8,6 +8,7 @@
     reason = "a step that fails should fail the test"
 )]
 
+mod alerts;
 mod audit;
 mod breakers;
 mod checkout;

@@ -118,6 +118,7 @@ impl Fault {
             "moyasar" => Some(Service::Moyasar),
             "posthog" => Some(Service::Posthog),
             "sentry" => Some(Service::Sentry),
+            "pager" => Some(Service::Pager),
             "webhook" => None,
             other => {
                 return Err(format!("no service `{other}`: moyasar, posthog, sentry, webhook"));

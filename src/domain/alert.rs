@@ -1,0 +1,87 @@
+//! What whoever is on call is told of: which of the troubles are worth a call, each by a name under which
+//! it is told once.
+
+use std::collections::HashSet;
+
+use crate::domain::status::{Facts, Kind, Problem, report};
+
+/// A trouble that is told once when it begins and once when it is over.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Cause {
+    pub kind: Kind,
+    /// The queue or the review that it is about; empty where there is only one of the kind.
+    pub subject: String,
+    pub message_en: String,
+    pub message_ar: String,
+    pub next_command: String,
+}
+
+/// What the facts give reason to call somebody for. Each question to a person is a cause of its own.
+pub fn causes(facts: &Facts) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for problem in report(facts).problems {
+        match problem.kind {
+            // It is the API that tells, each of its processes has breakers of its own, and a breaker
+            // that opens is reported where it opens.
+            Kind::ApiDown | Kind::BreakerOpen => (),
+            Kind::PaidNotGranted | Kind::ReviewsOpen => {
+                causes.extend(questions(facts, problem.kind));
+            }
+            Kind::LettersDead | Kind::LettersWaiting => {
+                let subject = problem.about.clone().unwrap_or_default();
+                causes.push(cause(problem, subject));
+            }
+            Kind::PostgresAway
+            | Kind::RedisAway
+            | Kind::RedisNotDurable
+            | Kind::MigrationsMissing
+            | Kind::EventsWaiting
+            | Kind::CheckoutsInDoubt
+            | Kind::LooksOverdue
+            | Kind::OutboxRefused
+            | Kind::OutboxWaiting
+            | Kind::WebhooksRefused => causes.push(cause(problem, String::new())),
+        }
+    }
+    causes
+}
+
+/// Those that were there at the look before as well: what comes and goes within one wakes nobody. A
+/// question does not go by itself.
+pub fn lasting(now: &[Cause], before: &[Cause]) -> Vec<Cause> {
+    let name = |cause: &Cause| (cause.kind, cause.subject.clone());
+    let before: HashSet<_> = before.iter().map(name).collect();
+    let is_lasting = |cause: &&Cause| {
+        let is_question = matches!(cause.kind, Kind::PaidNotGranted | Kind::ReviewsOpen);
+        is_question || before.contains(&name(cause))
+    };
+    now.iter().filter(is_lasting).cloned().collect()
+}
+
+fn cause(problem: Problem, subject: String) -> Cause {
+    let Problem { kind, message_en, message_ar, next_command, .. } = problem;
+    Cause { kind, subject, message_en, message_ar, next_command }
+}
+
+fn questions(facts: &Facts, kind: Kind) -> Vec<Cause> {
+    let Ok(books) = &facts.postgres else { return Vec::new() };
+    let of_kind = books.questions.iter().filter(|it| it.is_held == (kind == Kind::PaidNotGranted));
+    let cause = |question: &crate::domain::status::Question| {
+        let sar = question.amount.riyals();
+        let (message_en, message_ar) = if kind == Kind::PaidNotGranted {
+            (
+                format!("A customer paid {sar} SAR and got nothing yet: a person must decide."),
+                format!("عميل دفع {sar} ريال ولم يحصل على شيء بعد، والأمر يحتاج قرار مسؤول."),
+            )
+        } else {
+            (
+                format!("A question waits for a person ({sar} SAR)."),
+                format!("مسألة تنتظر قرار مسؤول ({sar} ريال)."),
+            )
+        };
+        let subject = question.id.to_string();
+        let next_command = format!("dealix-api explain {subject}");
+        Cause { kind, subject, message_en, message_ar, next_command }
+    };
+    of_kind.map(cause).collect()
+}
