@@ -61,22 +61,31 @@ async fn receive_moyasar_event(
     let trace_id = context.trace_id().to_string();
     let delivery = Delivery { request_id: context.request_id(), trace_id: Some(&trace_id) };
     let recognised = match &body {
-        Ok(RawBody(body)) => inbox.recognise(body, delivery),
+        Ok(RawBody(body)) => inbox.recognise(body),
         // Too large or too slow: refused like any other that is not genuine.
         Err(_) => Err(InboxError::InvalidJson),
     };
-    let received = match recognised {
-        Ok(genuine) => {
-            limits.admit_genuine_webhook(&context)?;
-            inbox.receive(genuine, delivery).await
-        }
+    let genuine = match recognised {
+        Ok(genuine) => genuine,
         Err(refused) => {
+            // Counted also where all that its sender hears is that there were too many.
+            count(failure(&refused));
             limits.admit_refused_webhook(&context)?;
-            Err(refused)
+            let RawBody(body) = body?;
+            if matches!(refused, InboxError::BadSignature)
+                && let Some(sender) = limits.may_keep(&context)
+            {
+                inbox.quarantine(&body, sender, delivery);
+            }
+            return Err(refused.into());
         }
     };
-    count(&received);
-    body?;
+    if let Err(limited) = limits.admit_genuine_webhook(&context) {
+        count("rate_limited");
+        return Err(limited);
+    }
+    let received = inbox.receive(genuine, delivery).await;
+    count(outcome(&received));
     let receipt = received?;
     let (status, id) = match receipt.received {
         Received::Stored => ("ok", None),
@@ -148,18 +157,68 @@ impl From<InboxError> for Problem {
     }
 }
 
-fn count(received: &Result<Receipt, InboxError>) {
-    let outcome = match received {
+fn outcome(received: &Result<Receipt, InboxError>) -> &'static str {
+    match received {
         Ok(receipt) => match receipt.received {
             Received::Stored => "stored",
             Received::Duplicate => "duplicate",
             Received::Ignored => "ignored",
             Received::Queued => "dlq",
         },
-        Err(InboxError::InvalidJson) => "invalid_json",
-        Err(InboxError::BadSignature) => "bad_signature",
-        Err(InboxError::Unstored) => "not_stored",
-    };
+        Err(error) => failure(error),
+    }
+}
+
+fn failure(error: &InboxError) -> &'static str {
+    match error {
+        InboxError::InvalidJson => "invalid_json",
+        InboxError::BadSignature => "bad_signature",
+        InboxError::Unstored => "not_stored",
+    }
+}
+
+fn count(outcome: &'static str) {
     metrics::counter!("dealix_webhooks_total", "source" => "moyasar", "outcome" => outcome)
         .increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::http::router;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_a_limit_is_counted_all_the_same() {
+        let secret = "webhook-secret-for-tests-0123456789abcdef";
+        let variables = [("RATELIMIT_WEBHOOK_PER_MINUTE", "2"), ("MOYASAR_WEBHOOK_SECRET", secret)];
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = recorder.handle();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let front = router(AppState::without_stores(&variables));
+        let deliver = async |token: &str| {
+            let body = format!(r#"{{"id":"e","secret_token":"{token}"}}"#);
+            let request = Request::post("/api/v1/webhooks/moyasar").body(Body::from(body));
+            front.clone().oneshot(request.unwrap()).await.unwrap().status()
+        };
+        for status in [401, 401, 429, 429, 429] {
+            assert_eq!(deliver("a-guess").await.as_u16(), status);
+        }
+        // Nothing takes it in: there is no store.
+        for status in [503, 503, 429] {
+            assert_eq!(deliver(secret).await.as_u16(), status);
+        }
+        let shown = shown.render();
+        for (outcome, count) in [("bad_signature", 5), ("not_stored", 2), ("rate_limited", 1)] {
+            let line =
+                format!(r#"dealix_webhooks_total{{source="moyasar",outcome="{outcome}"}} {count}"#);
+            assert!(shown.lines().any(|it| it == line), "{line}\n{shown}");
+        }
+        let line = r#"dealix_rate_limited_total{policy="webhook-refused"} 3"#;
+        assert!(shown.lines().any(|it| it == line), "{shown}");
+    }
 }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::harness::SERVICE_KEY;
+use crate::harness::{ADMIN_KEY, SERVICE_KEY};
 use crate::shop::{Shop, order, order_with};
 
 const CHECKOUT: &str = "/api/v1/pricing/checkout";
@@ -28,6 +28,11 @@ async fn an_address_starts_ten_checkouts_an_hour_and_is_told_when_to_come_back(d
         (StatusCode::TOO_MANY_REQUESTS, "rate-limited".into())
     );
     assert_eq!(answer.header("retry-after"), "3000");
+    // The budget that is spent, and not the client address's, which is not.
+    assert_eq!(answer.header("ratelimit-policy"), r#""email";q=10;w=3600"#);
+    assert_eq!(answer.header("ratelimit"), r#""email";r=0;t=3000"#);
+    let metrics = shop.app.get_as(ADMIN_KEY, "/metrics").await;
+    assert!(metrics.text().contains(r#"dealix_rate_limited_total{policy="email"} "#));
     assert_eq!(shop.count("checkouts").await, 10);
     assert_eq!(shop.sandbox.ledger().requests("create_invoice"), 10);
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 use dealix::app::{App, Overrides, open_pool};
@@ -121,6 +123,14 @@ impl TestApp {
 pub fn json(request: axum::http::request::Builder, body: &Value) -> Request<Body> {
     let request = request.header(header::CONTENT_TYPE, "application/json");
     request.body(body.to_string().into()).unwrap()
+}
+
+/// A request as nginx on this machine hands it on for a client.
+pub fn from(client: &str, mut request: Request<Body>) -> Request<Body> {
+    let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request.headers_mut().insert("x-forwarded-for", client.parse().unwrap());
+    request
 }
 
 /// An answer, read to its end.

@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::harness::{
-    ADMIN_KEY, Answer, READER_KEY, SERVICE_KEY, TestApp, WEBHOOK_SECRET, json as json_body,
+    ADMIN_KEY, Answer, READER_KEY, SERVICE_KEY, TestApp, WEBHOOK_SECRET, from, json as json_body,
 };
 use crate::shop::{Shop, order};
 
@@ -35,14 +35,6 @@ const PLANS: &str = "/api/v1/pricing/plans";
 const BREAKERS: &str = "/api/v1/admin/circuit-breakers";
 const HERE: &str = "203.0.113.7";
 const THERE: &str = "203.0.113.8";
-
-/// A request as nginx on this machine hands it on for a client.
-fn from(client: &str, mut request: Request<Body>) -> Request<Body> {
-    let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-    request.extensions_mut().insert(ConnectInfo(peer));
-    request.headers_mut().insert("x-forwarded-for", client.parse().unwrap());
-    request
-}
 
 fn get(path: &str) -> Request<Body> {
     Request::get(path).body(Body::empty()).unwrap()

@@ -1,10 +1,10 @@
 //! The Moyasar webhook, CONTRACT section 4: its happy path and its refusals.
 
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::WEBHOOK_SECRET;
+use crate::harness::{WEBHOOK_SECRET, from};
 use crate::shop::Shop;
 
 /// A paid event with some fields changed.
@@ -127,14 +127,17 @@ async fn refused_deliveries_are_kept_without_their_token_and_never_many(db: PgPo
     let shop = Shop::open(db.clone()).await;
     let guess = "a-guess-that-must-not-survive";
     let forged = event(&json!({ "secret_token": guess, "note": "a".repeat(10_000) }));
-    for _ in 0..40 {
-        assert_eq!(shop.deliver_raw(forged.to_string()).await.status, StatusCode::UNAUTHORIZED);
+    for client in 0..40 {
+        let request = Request::post("/api/v1/webhooks/moyasar").body(forged.to_string().into());
+        let answer = shop.app.send(from(&format!("203.0.113.{client}"), request.unwrap())).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     }
     assert_eq!(shop.count("quarantined_webhooks").await, 0, "no request waits for it");
     shop.app.app.run_jobs_until_idle().await.unwrap();
     // More than wait to be written are only counted.
     assert_eq!(shop.count("quarantined_webhooks").await, 32);
-    let kept = "quarantined_webhooks where octet_length(body) = 8192 and body_length > 10000";
+    assert_eq!(shop.count("refused_webhooks where refused = 40").await, 1);
+    let kept = "quarantined_webhooks where octet_length(body) = 4096 and body_length > 10000";
     assert_eq!(shop.count(kept).await, 32);
     let bodies: Vec<Vec<u8>> =
         sqlx::query_scalar("select body from quarantined_webhooks").fetch_all(&db).await.unwrap();
@@ -143,7 +146,7 @@ async fn refused_deliveries_are_kept_without_their_token_and_never_many(db: PgPo
     }
     // Old ones go, and so do all but the newest thousand.
     let fill = "insert into quarantined_webhooks select gen_random_uuid(), 'moyasar', '', 0, 'r', \
-        timestamptz '2026-01-02T03:00:00Z' - n * interval '1 min' from generate_series(1, 2000) n";
+        timestamptz '2026-01-02T03:00:00Z' - n * interval '1 min', n from generate_series(1, 2000) n";
     sqlx::query(fill).execute(&db).await.unwrap();
     shop.deliver_raw(forged.to_string()).await;
     shop.app.app.run_jobs_until_idle().await.unwrap();
@@ -152,6 +155,28 @@ async fn refused_deliveries_are_kept_without_their_token_and_never_many(db: PgPo
     shop.deliver_raw(forged.to_string()).await;
     shop.app.app.run_jobs_until_idle().await.unwrap();
     assert_eq!(shop.count("quarantined_webhooks").await, 1);
+    assert_eq!(shop.count("refused_webhooks").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn one_sender_takes_little_of_the_quarantine_however_much_he_sends(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let forged = event(&json!({ "secret_token": "a-guess" })).to_string();
+    for minute in 1..=5 {
+        for _ in 0..30 {
+            assert_eq!(shop.deliver_raw(forged.clone()).await.status, StatusCode::UNAUTHORIZED);
+        }
+        shop.app.app.run_jobs_until_idle().await.unwrap();
+        // Six of each minute, and never more than twenty.
+        assert_eq!(shop.count("quarantined_webhooks").await, (6 * minute).min(20));
+        shop.advance(std::time::Duration::from_mins(1));
+    }
+    // None is uncounted.
+    assert_eq!(shop.count("refused_webhooks where refused = 150").await, 1);
+    let request = Request::post("/api/v1/webhooks/moyasar").body(forged.into()).unwrap();
+    shop.app.send(from("203.0.113.7", request)).await;
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.count("quarantined_webhooks").await, 21);
 }
 
 #[sqlx::test(migrations = "./migrations")]
@@ -283,8 +308,7 @@ async fn the_content_type_is_not_enforced(db: PgPool) {
     let mut event = event(&json!({}));
     event["secret_token"] = json!(WEBHOOK_SECRET);
     for kind in ["text/plain", "application/x-www-form-urlencoded", "nonsense"] {
-        let request =
-            axum::http::Request::post("/api/v1/webhooks/moyasar").header("content-type", kind);
+        let request = Request::post("/api/v1/webhooks/moyasar").header("content-type", kind);
         let answer = shop.app.send(request.body(event.to_string().into()).unwrap()).await;
         assert_eq!(answer.status, StatusCode::OK, "{kind}");
     }

@@ -9,7 +9,7 @@ use crate::db;
 use crate::domain::email::Email;
 
 /// The time over which checkouts are counted.
-const WINDOW: TimeDelta = TimeDelta::hours(1);
+pub const WINDOW: Duration = Duration::from_hours(1);
 
 /// How many checkouts an address may start in an hour; unlimited where the guards are switched off.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub struct EmailGuard {
 /// The address has started as many as it may.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooMany {
+    /// How many it may start within [`WINDOW`].
+    pub limit: u32,
     pub retry_after: Duration,
 }
 
@@ -34,11 +36,12 @@ impl EmailGuard {
     ) -> sqlx::Result<Result<(), TooMany>> {
         let Some(limit) = self.limit else { return Ok(Ok(())) };
         db::checkouts::lock_email(tx, email.as_str()).await?;
-        let (since, nth) = (now - WINDOW, limit.into());
+        let window = TimeDelta::from_std(WINDOW).unwrap_or_default();
+        let (since, nth) = (now - window, limit.into());
         let nth = db::checkouts::find_nth_newest(tx, email.as_str(), since, nth).await?;
         Ok(nth.map_or(Ok(()), |started_at| {
-            let retry_after = (started_at + WINDOW - now).to_std().unwrap_or_default();
-            Err(TooMany { retry_after })
+            let retry_after = (started_at + window - now).to_std().unwrap_or_default();
+            Err(TooMany { limit, retry_after })
         }))
     }
 }

@@ -79,7 +79,7 @@ pub enum CheckoutError {
     #[error("a request with this idempotency key is in progress")]
     InProgress { retry_after: Duration },
     #[error("too many checkouts of one address")]
-    TooMany { retry_after: Duration },
+    TooMany(TooMany),
     #[error("the payment provider is not asked at the moment")]
     GatewayUnavailable { retry_after: Duration },
     #[error("the payment provider made no payment page")]
@@ -213,10 +213,9 @@ impl StartCheckout {
             return Ok(answer.map_or_else(Intended::Refused, Intended::Answered));
         }
         if order.channel == Channel::Pricing
-            && let Err(TooMany { retry_after }) =
-                self.guard.pass(&mut tx, &order.customer_email, now).await?
+            && let Err(too_many) = self.guard.pass(&mut tx, &order.customer_email, now).await?
         {
-            return Ok(Intended::Refused(CheckoutError::TooMany { retry_after }));
+            return Ok(Intended::Refused(CheckoutError::TooMany(too_many)));
         }
         db::checkouts::insert(&mut *tx, &checkout).await?;
         faults::step("intent_unsaved");

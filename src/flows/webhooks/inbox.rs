@@ -81,18 +81,21 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Looks whether a delivery carries our secret. One that does not may be kept in quarantine.
-    pub(crate) fn recognise<'a>(
-        &self,
-        body: &'a [u8],
-        delivery: Delivery<'_>,
-    ) -> Result<Genuine<'a>, InboxError> {
+    /// Looks whether a delivery carries our secret.
+    pub(crate) fn recognise<'a>(&self, body: &'a [u8]) -> Result<Genuine<'a>, InboxError> {
         let unproved = Unproved::parse(body).map_err(|InvalidJson| InboxError::InvalidJson)?;
-        if !unproved.secret_token().is_some_and(|token| self.secrets.recognises(&token)) {
-            self.quarantine.offer(&unproved, delivery.request_id, self.clock.now());
-            return Err(InboxError::BadSignature);
+        if unproved.secret_token().is_some_and(|token| self.secrets.recognises(&token)) {
+            return Ok(Genuine(unproved));
         }
-        Ok(Genuine(unproved))
+        self.quarantine.count();
+        Err(InboxError::BadSignature)
+    }
+
+    /// Offers a delivery without our secret to the quarantine, as that sender's.
+    pub(crate) fn quarantine(&self, body: &[u8], sender: i64, delivery: Delivery<'_>) {
+        if let Ok(unproved) = Unproved::parse(body) {
+            self.quarantine.offer(&unproved, sender, delivery.request_id, self.clock.now());
+        }
     }
 
     /// Takes a delivery in. Once this returned a [`Receipt`], the event is durable; a forged one costs

@@ -95,7 +95,7 @@ fn problem(error: CheckoutError, plan: &str) -> Problem {
         }
         error @ (CheckoutError::KeyReused
         | CheckoutError::InProgress { .. }
-        | CheckoutError::TooMany { .. }
+        | CheckoutError::TooMany(_)
         | CheckoutError::GatewayUnavailable { .. }
         | CheckoutError::Storage(_)) => error.into(),
     }

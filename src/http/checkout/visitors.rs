@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{email, filled, phone, short_text, to_its_end};
 use crate::domain::checkout::{Channel, CheckoutId, Locale};
 use crate::domain::money::{Halalas, Riyals};
+use crate::flows::checkout::guard_email::TooMany;
 use crate::flows::checkout::open_checkout::OpenCheckout;
 use crate::flows::checkout::start_checkout::{
     Answer, CheckoutError, Order, StartCheckout, Started,
@@ -105,7 +106,11 @@ pub(super) async fn start_checkout(
     Keyed { body, key }: Keyed<StartCheckoutBody>,
 ) -> Result<Replayable<CheckoutStarted>, Problem> {
     let (order, language) = (body.order(&context)?, context.language());
-    let Answer { started, is_replayed } = to_its_end(&tasks, flow, order, key).await??;
+    let answer = to_its_end(&tasks, flow, order, key).await?;
+    if let Err(CheckoutError::TooMany(too_many)) = &answer {
+        context.count_email(too_many);
+    }
+    let Answer { started, is_replayed } = answer?;
     Ok(Replayable { answer: CheckoutStarted::new(started, language), is_replayed })
 }
 
@@ -115,7 +120,9 @@ impl From<CheckoutError> for Problem {
             CheckoutError::UnknownPlan(_) => Self::PlanNotFound,
             CheckoutError::KeyReused => Self::IdempotencyKeyReused,
             CheckoutError::InProgress { retry_after } => Self::RequestInProgress { retry_after },
-            CheckoutError::TooMany { retry_after } => Self::RateLimited { retry_after },
+            CheckoutError::TooMany(TooMany { retry_after, .. }) => {
+                Self::RateLimited { retry_after }
+            }
             CheckoutError::GatewayUnavailable { retry_after }
             | CheckoutError::Unresolved { retry_after } => {
                 Self::UpstreamUnavailable { retry_after }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::anyhow;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::client::Client;
 use super::limits::Counted;
 use crate::access::Caller;
+use crate::flows::checkout::guard_email::TooMany;
 use crate::http::language::Language;
 use crate::http::problem::Problem;
 
@@ -35,7 +36,7 @@ struct Context {
     started: Instant,
     client: Client,
     caller: Option<Caller>,
-    counted: OnceLock<Counted>,
+    counted: Mutex<Option<Counted>>,
 }
 
 impl RequestContext {
@@ -50,7 +51,7 @@ impl RequestContext {
             started: Instant::now(),
             client,
             caller,
-            counted: OnceLock::new(),
+            counted: Mutex::default(),
         }))
     }
 
@@ -96,13 +97,18 @@ impl RequestContext {
 
     /// Remembers what the request was counted on, for the head of its answer.
     pub(super) fn count(&self, counted: Counted) {
-        // Whatever was counted first is what the answer tells.
-        self.0.counted.get_or_init(|| counted);
+        // Whatever was counted last has decided.
+        *self.0.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
+    }
+
+    /// Counts a refusal of the guard of one e-mail address, for the head of its answer, too.
+    pub fn count_email(&self, too_many: &TooMany) {
+        self.count(Counted::by_email(too_many));
     }
 
     /// What the request was counted on.
-    pub(super) fn counted(&self) -> Option<&Counted> {
-        self.0.counted.get()
+    pub(super) fn counted(&self) -> Option<Counted> {
+        *self.0.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Counted in this process and nowhere else: no store is asked on a request's way in.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::budget::{Budgets, Standing, WINDOW};
 use super::client::Client;
 use super::context::RequestContext;
 use crate::clock::Clock;
+use crate::flows::checkout::guard_email::{self, TooMany};
 use crate::http::problem::Problem;
 use crate::http::settings::Rates;
 
@@ -41,6 +43,9 @@ const WEBHOOKS: [&str; 3] =
 const PROMPTS: &str = "/api/v1/webhooks/moyasar/invoices/{token}";
 
 const CHECKOUT: &str = "/api/v1/pricing/checkout";
+
+/// How many forgeries of one client may be kept.
+const KEPT_PER_MINUTE: u32 = 6;
 
 /// Whether a route answers 429 to who asks it too often.
 pub fn is_limited(route: &str) -> bool {
@@ -82,7 +87,8 @@ impl Policy {
 /// What one request was counted on, and what is left of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
-    policy: Policy,
+    policy: &'static str,
+    window: Duration,
     standing: Standing,
 }
 
@@ -94,6 +100,9 @@ pub struct RateLimits {
     checkout: Budgets<Client>,
     webhook: Budgets<()>,
     prompt: Budgets<Client>,
+    /// Forgeries that are kept.
+    kept: Budgets<Client>,
+    senders: RandomState,
     is_on: bool,
     clock: Clock,
 }
@@ -108,6 +117,8 @@ impl RateLimits {
             checkout: Budgets::new(rates.checkout_per_minute, now),
             webhook: Budgets::new(rates.webhook_per_minute, now),
             prompt: Budgets::new(rates.webhook_per_minute, now),
+            kept: Budgets::new(KEPT_PER_MINUTE, now),
+            senders: RandomState::new(),
             is_on: rates.are_on,
             clock,
         }
@@ -158,22 +169,44 @@ impl RateLimits {
             (Policy::Webhook, _) => self.webhook.take((), now),
             (Policy::Prompt, _) => self.prompt.take(client, now),
         };
-        context.count(Counted { policy, standing });
+        context.count(Counted { policy: policy.name(), window: WINDOW, standing });
         let Some(retry_after) = standing.refused_for else { return Ok(()) };
-        metrics::counter!("dealix_rate_limited_total", "policy" => policy.name()).increment(1);
+        count_refusal(policy.name());
         Err(Problem::RateLimited { retry_after })
+    }
+
+    /// Whether a forgery may be kept: a few of each client, also where no limit is in force. Tells as
+    /// whose: a number that means nothing to anybody else, and nothing after a restart.
+    pub fn may_keep(&self, context: &RequestContext) -> Option<i64> {
+        let client = context.client();
+        let standing = self.kept.take(client, self.clock.monotonic());
+        standing.refused_for.is_none().then(|| self.senders.hash_one(client).cast_signed())
     }
 }
 
+fn count_refusal(policy: &'static str) {
+    metrics::counter!("dealix_rate_limited_total", "policy" => policy).increment(1);
+}
+
 impl Counted {
+    /// The guard of one e-mail address refused; it counts for itself.
+    pub fn by_email(too_many: &TooMany) -> Self {
+        let policy = "email";
+        count_refusal(policy);
+        let TooMany { limit, retry_after } = *too_many;
+        let refused_for = Some(retry_after);
+        let standing = Standing { limit, remaining: 0, full_in: retry_after, refused_for };
+        Self { policy, window: guard_email::WINDOW, standing }
+    }
+
     /// Says what is left, as draft-ietf-httpapi-ratelimit-headers has it.
     pub fn tell(&self, headers: &mut HeaderMap) {
-        let Self { policy, standing } = self;
-        let (name, limit, remaining) = (policy.name(), standing.limit, standing.remaining);
-        let (window, full_in) = (whole_secs(WINDOW), whole_secs(standing.full_in));
+        let Self { policy, window, standing } = self;
+        let (limit, remaining) = (standing.limit, standing.remaining);
+        let (window, full_in) = (whole_secs(*window), whole_secs(standing.full_in));
         let texts = [
-            (RATE_LIMIT_POLICY, format!("\"{name}\";q={limit};w={window}")),
-            (RATE_LIMIT, format!("\"{name}\";r={remaining};t={full_in}")),
+            (RATE_LIMIT_POLICY, format!("\"{policy}\";q={limit};w={window}")),
+            (RATE_LIMIT, format!("\"{policy}\";r={remaining};t={full_in}")),
         ];
         for (header, text) in texts {
             if let Ok(value) = HeaderValue::try_from(text) {

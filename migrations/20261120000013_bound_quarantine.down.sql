@@ -1,0 +1,2 @@
+drop table refused_webhooks;
+alter table quarantined_webhooks drop column sender;
