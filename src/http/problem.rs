@@ -44,6 +44,10 @@ pub enum Problem {
     PayloadTooLarge,
     #[error("the URI is too long")]
     UriTooLong,
+    #[error("the request is no HTTP")]
+    MalformedRequest,
+    #[error("the request head is too large")]
+    HeadTooLarge,
     #[error("the client took too long to send its request")]
     ClientTooSlow,
     #[error("the request took too long")]
@@ -100,6 +104,8 @@ impl Problem {
             StatusCode::REQUEST_TIMEOUT => Self::ClientTooSlow,
             StatusCode::PAYLOAD_TOO_LARGE => Self::PayloadTooLarge,
             StatusCode::URI_TOO_LONG => Self::UriTooLong,
+            StatusCode::BAD_REQUEST => Self::MalformedRequest,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::UNPROCESSABLE_ENTITY => Self::InvalidRequest(Vec::new()),
             _ => Self::Internal(anyhow::anyhow!("a library answered {status}")),
@@ -116,6 +122,8 @@ impl Problem {
             Self::InvalidRequest(_) => Code::InvalidRequest,
             Self::PayloadTooLarge => Code::PayloadTooLarge,
             Self::UriTooLong => Code::UriTooLong,
+            Self::MalformedRequest => Code::MalformedRequest,
+            Self::HeadTooLarge => Code::HeadTooLarge,
             Self::ClientTooSlow => Code::ClientTooSlow,
             Self::RequestTimeout => Code::RequestTimeout,
             Self::Unauthenticated => Code::Unauthenticated,
@@ -155,6 +163,8 @@ impl Problem {
             | Self::InvalidRequest(_)
             | Self::PayloadTooLarge
             | Self::UriTooLong
+            | Self::MalformedRequest
+            | Self::HeadTooLarge
             | Self::ClientTooSlow
             | Self::RequestTimeout
             | Self::Unauthenticated
@@ -195,6 +205,8 @@ impl Problem {
             | Self::InvalidRequest(_)
             | Self::PayloadTooLarge
             | Self::UriTooLong
+            | Self::MalformedRequest
+            | Self::HeadTooLarge
             | Self::ClientTooSlow
             | Self::RequestTimeout
             | Self::Forbidden
@@ -379,6 +391,8 @@ mod tests {
             (StatusCode::REQUEST_TIMEOUT, Code::ClientTooSlow),
             (StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge),
             (StatusCode::URI_TOO_LONG, Code::UriTooLong),
+            (StatusCode::BAD_REQUEST, Code::MalformedRequest),
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::HeadTooLarge),
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType),
             (StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidRequest),
             (StatusCode::IM_A_TEAPOT, Code::Internal),

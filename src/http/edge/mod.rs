@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::http::Settings;
 use crate::http::auth::caller_of;
 use crate::http::problem::{PROBLEM_JSON, Problem};
+use crate::http::server::Malformed;
 use crate::tasks::panic_text;
 
 mod budget;
@@ -157,6 +158,9 @@ where
 
 /// What is refused without asking a handler.
 fn refusal(request: &Request) -> Option<Problem> {
+    if let Some(Malformed(status)) = request.extensions().get() {
+        return Some(Problem::of_status(*status));
+    }
     let uri = request.uri();
     let length = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
     if length > URI_LIMIT {

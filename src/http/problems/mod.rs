@@ -58,6 +58,8 @@ codes! {
     InvalidRequest = "invalid-request", UNPROCESSABLE_ENTITY, Never;
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, Never;
     UriTooLong = "uri-too-long", URI_TOO_LONG, Never;
+    MalformedRequest = "malformed-request", BAD_REQUEST, Never;
+    HeadTooLarge = "head-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, Never;
     ClientTooSlow = "client-too-slow", REQUEST_TIMEOUT, Later;
     RequestTimeout = "request-timeout", GATEWAY_TIMEOUT, Later;
     Unauthenticated = "unauthenticated", UNAUTHORIZED, Never;
@@ -119,6 +121,8 @@ mod tests {
                 ("invalid-request", 422, false),
                 ("payload-too-large", 413, false),
                 ("uri-too-long", 414, false),
+                ("malformed-request", 400, false),
+                ("head-too-large", 431, false),
                 ("client-too-slow", 408, true),
                 ("request-timeout", 504, true),
                 ("unauthenticated", 401, false),

@@ -83,6 +83,14 @@ impl Code {
                     "استغرقت معالجة الطلب وقتًا أطول من المسموح فأُوقفت. حاول مرة أخرى لاحقًا.",
                 ),
             ),
+            Self::MalformedRequest => (
+                text("Malformed request", "This is no HTTP request."),
+                text("طلب غير سليم", "هذا ليس طلب HTTP صحيحًا."),
+            ),
+            Self::HeadTooLarge => (
+                text("Request head too large", "The headers are larger than 32 KiB."),
+                text("ترويسات الطلب كبيرة جدًا", "حجم ترويسات الطلب يتجاوز 32 كيلوبايت."),
+            ),
             Self::Unauthenticated => (
                 text(
                     "Authentication required",

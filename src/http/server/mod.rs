@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -25,11 +25,14 @@ use crate::http::edge::Client;
 use crate::tasks::Tasks;
 
 mod descriptors;
+mod malformed;
 mod places;
 #[cfg(test)]
 mod tests;
 
 pub use descriptors::room_for_connections;
+use malformed::Held;
+pub use malformed::Malformed;
 use places::{Arriving, Leaving, Place, Places};
 
 /// Largest request head. hyper would keep up to 400 KiB of each connection's.
@@ -38,6 +41,9 @@ const HEAD_LIMIT: usize = 32 * 1024;
 /// How many connections the kernel keeps until we take them; `net.core.somaxconn` may make it fewer.
 /// One that finds no room there is tried again by its client's kernel after a whole second.
 const BACKLOG: u32 = 4_096;
+
+/// How long whoever sent no HTTP is listened to after he was told so.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How long to wait at most when the system has no file descriptor left for us.
 const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(200);
@@ -124,7 +130,7 @@ async fn converse<S>(
         tracing::debug!(%error, "A connection was gone before it was served: {error}");
         return;
     }
-    let own_place = Arc::clone(&place);
+    let (own_place, front) = (Arc::clone(&place), service.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let place = Arc::clone(&own_place);
         let mut request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&place))));
@@ -139,20 +145,18 @@ async fn converse<S>(
     let mut patient = TimeoutStream::new(stream);
     patient.set_write_timeout(Some(limits.write_timeout));
     let patient = Box::pin(patient);
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_buf_size(HEAD_LIMIT)
-            .serve_connection(TokioIo::new(patient), service)
-    );
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(Held::new(patient)), service);
     let ended = loop {
         tokio::select! {
-            ended = connection.as_mut() => break ended,
+            ended = &mut connection => break ended,
             () = place.asked_to_leave() => {
                 // What has come meanwhile counts, and a fresh socket is read at the second look.
                 tokio::task::yield_now().await;
-                if let Some(ended) = connection.as_mut().now_or_never() {
+                if let Some(ended) = (&mut connection).now_or_never() {
                     break ended;
                 }
                 if place.has_to_leave() {
@@ -161,8 +165,8 @@ async fn converse<S>(
             }
             () = stop.cancelled() => {
                 // The request in flight gets its answer, with `Connection: close`, and then a time limit.
-                connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(limits.drain, connection).await {
+                Pin::new(&mut connection).graceful_shutdown();
+                match tokio::time::timeout(limits.drain, &mut connection).await {
                     Ok(ended) => break ended,
                     Err(_) => return tracing::warn!("A request was cut off by the shutdown"),
                 }
@@ -172,5 +176,20 @@ async fn converse<S>(
     // Clients break off, send no HTTP, or are too slow: nothing to look at.
     if let Err(error) = ended {
         tracing::debug!(%error, "A connection ended early: {error}");
+    }
+    let Held { mut inner, refusal } = connection.into_parts().io.into_inner();
+    if let Some(refusal) = refusal {
+        let answer = refusal.in_full(front, peer).await;
+        let said = async {
+            inner.write_all(&answer).await?;
+            inner.shutdown().await?;
+            // Closed while something is unread, it would take the answer back.
+            tokio::io::copy(&mut inner.take(HEAD_LIMIT as u64), &mut tokio::io::sink()).await
+        };
+        tokio::select! {
+            // Whether it was heard is its client's business.
+            _ = tokio::time::timeout(LINGER, said) => (),
+            () = place.asked_to_leave() => (),
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The accept loop over real sockets: who is served, who is given up, and how it ends.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tower::service_fn as service;
 
 use super::*;
+use crate::app::AppState;
 
 const LIMITS: Limits = Limits {
     header_timeout: Duration::from_mins(1),
@@ -24,13 +24,21 @@ fn start<F>(limits: Limits, handler: impl Fn(Request) -> F + Clone + Send + 'sta
 where
     F: Future<Output: Into<Body>> + Send + 'static,
 {
-    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let (tasks, closed) = (Tasks::default(), Arc::new(Notify::new()));
     let handler = service(move |request| {
         let answer = handler(request);
         async { Ok(Response::new(answer.await.into())) }
     });
+    open(limits, handler)
+}
+
+fn open<S>(limits: Limits, handler: S) -> Served
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tasks, closed) = (Tasks::default(), Arc::new(Notify::new()));
     let (inner, bell, stop) = (tasks.clone(), Arc::clone(&closed), tasks.stopping().clone());
     tasks.spawn(async move {
         serve(listener, handler, limits, inner, stop).await;
@@ -121,7 +129,9 @@ async fn connections_that_all_work_are_left_alone_and_the_next_one_waits_for_its
 
 #[tokio::test]
 async fn a_head_without_an_end_is_refused_before_it_fills_the_memory() {
-    let served = start(LIMITS, async |_: Request| "never");
+    let served = start(LIMITS, async |request: Request| {
+        if request.extensions().get::<Malformed>().is_some() { "refused" } else { "never" }
+    });
     let mut stream = send(served.address, "GET / HTTP/1.1\r\nhost: a\r\nx-long: ").await;
     // The server may hang up while we write.
     drop(stream.write_all("a".repeat(1024 * 1024).as_bytes()).await);
@@ -196,4 +206,36 @@ async fn a_panic_ends_its_connection_and_no_other() {
     assert_eq!(rest(panicking).await, "");
     assert!(rest(send(served.address, &format!("GET / {close}")).await).await.ends_with("fine"));
     assert!(!served.tasks.is_broken());
+}
+
+#[tokio::test]
+async fn a_head_that_is_no_http_is_refused_like_everything_else() {
+    let served = open(LIMITS, crate::http::router(AppState::without_stores(&[])));
+    let large = format!("GET / HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(33 * 1024));
+    let after_another = "GET /live HTTP/1.1\r\nhost: a\r\n\r\nno http\r\n\r\n";
+    for (head, status, code) in [
+        ("no http\r\n\r\n", "400 Bad Request", "malformed-request"),
+        ("GET / HTTP/1.1\r\nbad header\r\n\r\n", "400 Bad Request", "malformed-request"),
+        (after_another, "400 Bad Request", "malformed-request"),
+        (&large, "431 Request Header Fields Too Large", "head-too-large"),
+    ] {
+        let answer = rest(send(served.address, head).await).await;
+        let answer = answer.split_once("alive\"}").map_or(&*answer, |(_, last)| last);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+        let headers: Vec<_> =
+            head.lines().skip(1).map(|line| line.split_once(": ").unwrap()).collect();
+        let of = |name: &str| {
+            let found: Vec<_> = headers.iter().filter(|header| header.0 == name).collect();
+            assert_eq!(found.len(), 1, "{name}: {answer}");
+            found[0].1
+        };
+        assert_eq!(of("content-length"), body.len().to_string());
+        assert_eq!((of("connection"), of("content-type")), ("close", "application/problem+json"));
+        assert_eq!(of("x-content-type-options"), "nosniff");
+        assert!(!of("date").is_empty());
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["code"], &body["instance"]), (&code.into(), &"*".into()));
+        assert_eq!(body["request_id"], of("x-request-id"));
+    }
 }
