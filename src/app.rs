@@ -42,6 +42,7 @@ use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
 use crate::jobs::settle_events::SettleEventsJob;
+use crate::jobs::tidy_letters::TidyLettersJob;
 use crate::queue::{Letters, Redis};
 use crate::tasks::Tasks;
 use crate::telemetry::{BUILD, Metrics, Telemetry};
@@ -101,6 +102,7 @@ pub struct App {
     commit_events: CommitEventsJob,
     keep_quarantine: KeepQuarantineJob,
     hand_over: HandOverJob,
+    tidy_letters: TidyLettersJob,
     /// None in mode `sync`.
     replay_letters: Option<ReplayLettersJob>,
     /// None without a key at the payment provider: there is nothing to settle.
@@ -212,7 +214,9 @@ impl App {
         let limits = limits(config);
         let call_for_help = jobs::call_for_help(config, &state)?;
         let watch = jobs::watch(config, &state, clients);
-        let Parts { commit_events, keep_quarantine, hand_over, replay_letters, .. } = parts;
+        let Parts {
+            commit_events, keep_quarantine, hand_over, tidy_letters, replay_letters, ..
+        } = parts;
         Ok(Self {
             state,
             requests,
@@ -220,6 +224,7 @@ impl App {
             commit_events,
             keep_quarantine,
             hand_over,
+            tidy_letters,
             replay_letters,
             settle_events,
             after_sales,
@@ -287,6 +292,8 @@ impl App {
         tasks.start("keep_quarantine", |stop| keep_quarantine.run(stop));
         let hand_over = self.hand_over.clone();
         tasks.start("hand_over", |stop| hand_over.run(stop));
+        let tidy_letters = self.tidy_letters.clone();
+        tasks.start("tidy_letters", |stop| tidy_letters.run(stop));
         if let Some(job) = self.replay_letters.clone() {
             tasks.start("replay_letters", |stop| job.run(stop));
         }
@@ -343,7 +350,8 @@ impl App {
     pub async fn run_jobs_until_idle(&self) -> anyhow::Result<()> {
         loop {
             let mut step = self.keep_quarantine.step().await?;
-            step = step.or(self.hand_over.step().await?);
+            step = step.or(Box::pin(self.hand_over.step()).await?);
+            step = step.or(Box::pin(self.tidy_letters.step()).await?);
             if let Some(job) = &self.replay_letters {
                 step = step.or(job.step().await?);
             }

@@ -18,7 +18,7 @@ mod domain;
 
 mod clients;
 mod db;
-mod queue;
+pub mod queue;
 
 mod flows;
 

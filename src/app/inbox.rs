@@ -24,8 +24,10 @@ use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
+use crate::jobs::tidy_letters::TidyLettersJob;
 use crate::queue::{Letters, Redis};
 use crate::tasks::Tasks;
+use crate::telemetry::BUILD;
 use crate::wake::Wake;
 
 /// What the keys in Redis begin with.
@@ -55,6 +57,7 @@ pub(super) struct Parts {
     pub commit_events: CommitEventsJob,
     pub keep_quarantine: KeepQuarantineJob,
     pub hand_over: HandOverJob,
+    pub tidy_letters: TidyLettersJob,
     /// None in mode `sync`, in which the automatic replay rests.
     pub replay_letters: Option<ReplayLettersJob>,
 }
@@ -75,7 +78,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         wake: wake.clone(),
     });
     let prefix = redis_prefix.as_deref().unwrap_or(PREFIX);
-    let letters = Letters::new(redis, prefix, process);
+    let letters = Letters::new(redis, prefix, process, BUILD.commit);
     let max_retries = config.dlq.max_retries;
     let is_async = config.flags.new_queue_enabled;
     let (commits, commit_events) = commit_queue(db.clone(), clock.clone());
@@ -100,6 +103,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         clock: clock.clone(),
         wake: wake.clone(),
     };
+    let tidy_letters = TidyLettersJob { letters: letters.clone(), clock: clock.clone() };
     let replay_letters = ReplayLettersJob {
         flow: ReplayLetters {
             db,
@@ -122,6 +126,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         commit_events: CommitEventsJob { flow: commit_events },
         keep_quarantine: KeepQuarantineJob { flow: keep_quarantine },
         hand_over: HandOverJob { flow: hand_over },
+        tidy_letters,
         replay_letters: is_async.then_some(replay_letters),
     })
 }

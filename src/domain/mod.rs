@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod checkout;
 pub mod email;
+pub mod fingerprint;
 pub mod funnel;
 pub mod health;
 pub mod money;

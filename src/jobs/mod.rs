@@ -13,6 +13,7 @@ pub(crate) mod keep_quarantine;
 pub(crate) mod replay_letters;
 pub(crate) mod send_reports;
 pub(crate) mod settle_events;
+pub(crate) mod tidy_letters;
 pub(crate) mod upkeep;
 pub(crate) mod watch_backlog;
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
+use redis::{
+    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind,
+};
 
 /// How long anything may take that Redis is asked, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
@@ -56,6 +58,12 @@ impl Link {
         self.in_time(Question::Several(commands)).await
     }
 
+    /// Tells of an answer among several that it was an error: a server that is a copy now is looked for
+    /// anew.
+    pub fn judge(&self, error: &RedisError) -> RedisResult<()> {
+        if is_copy(error) { self.renew(self.current().1) } else { Ok(()) }
+    }
+
     /// A connection that broke is made anew, and one that does not answer in time is replaced for the
     /// next who asks: the manager itself would hand its old error to the first of them, and keep one
     /// that was black-holed for good. So everything that is asked may arrive twice.
@@ -72,7 +80,7 @@ impl Link {
         let answer = tokio::time::timeout(PATIENCE, twice).await;
         let answer =
             answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        if answer.as_ref().is_err_and(RedisError::is_timeout) {
+        if answer.as_ref().is_err_and(|error| error.is_timeout() || is_copy(error)) {
             self.renew(number)?;
         }
         answer
@@ -91,6 +99,11 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// Whether it was the master and is a copy now: behind its name there may be another server by now.
+fn is_copy(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }
 
 fn lazy_manager(client: &Client) -> RedisResult<ConnectionManager> {

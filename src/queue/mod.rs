@@ -3,14 +3,32 @@
 use redis::{Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
+mod cursor;
 mod durability;
+mod face;
+mod figures;
+mod groups;
 mod letter;
 mod letters;
 mod link;
+mod names;
+mod operator;
+mod pages;
+mod scripts;
+mod tidy;
+mod work;
 
+pub use cursor::{BadCursor, Cursor};
 pub use durability::Durability;
-pub use letter::{Letter, Payload};
-pub use letters::{Content, Counts, InHand, Letters, PushError, Pushed, Queue};
+pub use figures::{Counts, Last, Pause, Stats};
+pub use groups::Group;
+pub use letter::{Extra, Letter, Payload};
+pub use letters::{Letters, PushError, Pushed};
+pub use names::{Queue, State};
+pub use operator::{Change, Next, Restored};
+pub use pages::{Entry, Filter, Matching, Page};
+pub use tidy::KEPT;
+pub use work::{Content, InHand, Origin, Reach, Taken, Verdict};
 
 use link::Link;
 

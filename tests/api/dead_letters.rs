@@ -17,7 +17,7 @@ impl DeadLetters {
         let options = app.db.connect_options();
         let database = options.get_database().unwrap().to_owned();
         let connection = redis::Client::open(redis_url()).unwrap().get_connection().unwrap();
-        Self { connection, prefix: format!("{}:dlq:{{webhooks}}", redis_prefix(database)) }
+        Self { connection, prefix: format!("{}:dlq:{{webhooks}}:2", redis_prefix(database)) }
     }
 
     /// Every letter, by its id, as it is written.
@@ -34,34 +34,56 @@ impl DeadLetters {
         all.remove(0).1
     }
 
-    /// The ids in one of the states `due`, `leased` and `dead`.
+    /// The ids of those that are `due` some time, `leased` or `dead`.
     pub fn ids(&mut self, state: &str) -> Vec<String> {
-        self.connection.zrange(self.key(state), 0, -1).unwrap()
+        let parts: &[&str] = if state == "due" { &["line", "due"] } else { &[state] };
+        let ids = |part: &&str| -> Vec<String> {
+            self.connection.zrange(format!("{}:{part}", self.prefix), 0, -1).unwrap()
+        };
+        parts.iter().flat_map(ids).collect()
     }
 
     /// Writes something under an id, due at once.
     pub fn put(&mut self, id: &str, written: &[u8]) {
         let () = self.connection.hset(self.key("letters"), id, written).unwrap();
-        let () = self.connection.zadd(self.key("due"), id, 0).unwrap();
+        for part in ["ready", "line"] {
+            let () = self.connection.zadd(self.key(part), id, 0).unwrap();
+        }
     }
 
     /// As if a process had taken the letter and ended with it in hand, long ago.
     pub fn abandon(&mut self, id: &str) {
-        let () = self.connection.zrem(self.key("due"), id).unwrap();
-        let () = self.connection.zadd(self.key("leased"), id, 0).unwrap();
-        let () = self.connection.hset(self.key("leases"), id, "another:lease").unwrap();
+        self.lease(id, 0);
     }
 
     /// As if the letter was in the hands of another process, or was given up.
     pub fn put_aside(&mut self, id: &str, state: &str) {
-        const LATE: u64 = 9_999_999_999_999;
-        let () = self.connection.zrem(self.key("due"), id).unwrap();
-        let () = self.connection.zadd(self.key(state), id, LATE).unwrap();
         if state == "leased" {
-            let () = self.connection.hset(self.key("leases"), id, "another:lease").unwrap();
+            self.lease(id, 9_999_999_999_999);
         } else {
-            let () = self.connection.zrem(self.key("ages"), id).unwrap();
+            let made = self.take_away(id);
+            let () = self.connection.zadd(self.key(state), id, made).unwrap();
         }
+    }
+
+    fn lease(&mut self, id: &str, until: u64) {
+        let made = self.take_away(id);
+        let () = self.connection.zadd(self.key("in_flight"), id, made).unwrap();
+        let () = self.connection.zadd(self.key("leased"), id, until).unwrap();
+        let () = self.connection.hset(self.key("leases"), id, "wanother:lease").unwrap();
+    }
+
+    /// When it was made.
+    fn take_away(&mut self, id: &str) -> i64 {
+        let mut made = None;
+        for part in ["ready", "scheduled"] {
+            let score: Option<i64> = self.connection.zscore(self.key(part), id).unwrap();
+            made = made.or(score);
+        }
+        for part in ["ready", "line", "scheduled", "due"] {
+            let () = self.connection.zrem(self.key(part), id).unwrap();
+        }
+        made.unwrap()
     }
 
     /// Whether anybody can still acknowledge the letter.
@@ -71,9 +93,8 @@ impl DeadLetters {
 
     /// As if Redis had lost its data.
     pub fn lose_all(&mut self) {
-        for part in ["letters", "due", "leased", "leases", "deaths", "dead", "ages"] {
-            let () = self.connection.del(self.key(part)).unwrap();
-        }
+        let keys: Vec<String> = self.connection.keys(format!("{}:*", self.prefix)).unwrap();
+        let () = self.connection.del(keys).unwrap();
     }
 
     /// As if so many processes had ended with it before.

@@ -76,10 +76,23 @@ const WRITES: &[&str] = &[
     ".commit()",
     "letters.push(",
     "letters.take_over(",
+    "letters.rebuild(",
+    "letters.push_dead(",
     "letters.take(",
+    "letters.take_these(",
+    "letters.take_waiting(",
+    "letters.settle(",
     "letters.acknowledge(",
     "letters.give_back(",
     "letters.bury(",
+    "letters.delete(",
+    "letters.purge_page(",
+    "letters.restore(",
+    "letters.restore_page(",
+    "letters.make_ready(",
+    "letters.edit(",
+    "letters.pause(",
+    "letters.resume(",
 ];
 
 /// The names of the functions in a text that write and name no step.

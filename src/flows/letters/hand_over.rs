@@ -12,7 +12,7 @@ use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::health::check_sentry::OPERATIONS;
-use crate::queue::{Letter, Letters, Payload, PushError, Pushed, Queue};
+use crate::queue::{Extra, Letter, Letters, Payload, PushError, Pushed, Queue};
 use crate::wake::Wake;
 
 /// When the queue tries a failed event first: the last of the waits after a failure.
@@ -58,7 +58,8 @@ impl HandOver {
         for event in &failed {
             faults::step("failed_event_listed");
             // A letter that carries the event itself may be dead, or about to be acknowledged.
-            self.letters.take_over(Queue::Webhooks, &self.letter(event)).await?;
+            let now = self.clock.now();
+            self.letters.take_over(Queue::Webhooks, &self.letter(event), now).await?;
             faults::step("failed_event_pushed");
             self.note(event).await?;
         }
@@ -74,8 +75,8 @@ impl HandOver {
         let handed_over = db::dead_letters::list_handed_over(&self.db, now - LOOK_AGAIN, PAGE);
         let handed_over = db::in_time(handed_over).await?;
         for event in &handed_over {
-            match self.letters.push(Queue::Webhooks, &self.letter(event)).await? {
-                Pushed::Known => (),
+            match self.letters.rebuild(Queue::Webhooks, &self.letter(event), now).await? {
+                Pushed::Known | Pushed::Deleted => (),
                 Pushed::New => {
                     faults::step("lost_letter_pushed");
                     tracing::error!(event.id = %event.id, "The letter of a failed event was lost and is written anew");
@@ -107,6 +108,8 @@ impl HandOver {
             payload: Payload::StoredEvent { row_id: event.id },
             body_sha256: Some(event.body_sha256.clone()),
             is_changed: false,
+            original: None,
+            extra: Extra::default(),
         }
     }
 

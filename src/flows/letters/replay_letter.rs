@@ -194,7 +194,7 @@ impl ReplayLetters {
         match done {
             Ok(done) => {
                 faults::step("letter_done");
-                self.letters.acknowledge(queue, in_hand).await?;
+                self.letters.acknowledge(queue, in_hand, self.clock.now()).await?;
                 faults::step("letter_acknowledged");
                 Ok(match done {
                     Done::Here => Outcome::Succeeded,
@@ -246,7 +246,7 @@ impl ReplayLetters {
         due_at: DateTime<Utc>,
     ) -> RedisResult<()> {
         faults::step("letter_unreturned");
-        self.letters.give_back(queue, in_hand, letter, due_at).await?;
+        self.letters.give_back(queue, in_hand, letter, due_at, self.clock.now()).await?;
         faults::step("letter_returned");
         Ok(())
     }
@@ -270,6 +270,9 @@ impl ReplayLetters {
             Payload::StoredEvent { row_id } => (*row_id, false),
             Payload::Event { body, received_at, .. } => {
                 self.store(letter, body, *received_at).await?
+            }
+            Payload::OutboxRow { .. } | Payload::Job { .. } => {
+                return Err(Undone::away("no_handler"));
             }
         };
         let Some(event) = db::in_time(db::dead_letters::find(&self.db, id)).await? else {

@@ -15,7 +15,7 @@ use crate::flows::settling::settle_event::{SettleEvents, SettlingOne};
 use crate::flows::webhooks::commit_events::{CommitQueue, Committed};
 use crate::flows::webhooks::incoming::{Incoming, SOURCE};
 use crate::flows::webhooks::quarantine::Quarantine;
-use crate::queue::{Letter, Letters, Payload, PushError, Pushed, Queue};
+use crate::queue::{Extra, Letter, Letters, Payload, PushError, Pushed, Queue};
 use crate::tasks::Tasks;
 use crate::wake::Wake;
 
@@ -178,10 +178,12 @@ impl Inbox {
             },
             body_sha256: Some(event.envelope.sha256_hex()),
             is_changed: false,
+            original: None,
+            extra: Extra::default(),
         };
         faults::step("letter_unpushed");
-        match self.letters.push(Queue::Webhooks, &letter).await? {
-            Pushed::New | Pushed::Known => faults::step("letter_pushed"),
+        match self.letters.push(Queue::Webhooks, &letter, now).await? {
+            Pushed::New | Pushed::Known | Pushed::Deleted => faults::step("letter_pushed"),
         }
         Ok(())
     }
