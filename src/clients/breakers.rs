@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clients::breaker::Breaker;
 use crate::clock::Clock;
 use crate::config::BreakerConfig;
+use crate::domain::breaker::Orders;
 
 /// Every breaker of this process, in the order in which the clients were built.
 #[derive(Debug)]
@@ -32,6 +33,21 @@ impl Breakers {
         self.all.iter().find(|breaker| breaker.name() == name)
     }
 
+    /// Whom they guard.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.list().map(Breaker::name)
+    }
+
+    /// Lets every breaker of ours do what operators said about it.
+    pub fn follow(&self, orders: impl IntoIterator<Item = (impl AsRef<str>, Orders)>) {
+        for (name, orders) in orders {
+            // A newer release may know of more services than this one.
+            if let Some(breaker) = self.get(name.as_ref()) {
+                breaker.follow(&orders);
+            }
+        }
+    }
+
     /// All of them.
     pub fn list(&self) -> impl Iterator<Item = &Breaker> {
         self.all.iter().map(Arc::as_ref)
@@ -42,10 +58,12 @@ impl Breakers {
 mod tests {
     use super::*;
     use crate::clients::ClientError;
+    use crate::domain::breaker::{Force, Forced};
 
     const RULES: BreakerConfig = BreakerConfig {
         consecutive_failures: 5,
         window_secs: 60,
+        window_calls: 0,
         minimum_calls: 10,
         failure_percent: 50,
         slow_percent: 80,
@@ -61,10 +79,22 @@ mod tests {
         assert_eq!(breakers.list().count(), 0);
         let moyasar = breakers.add("moyasar", RULES);
         breakers.add("posthog", RULES);
-        assert_eq!(breakers.list().map(Breaker::name).collect::<Vec<_>>(), ["moyasar", "posthog"]);
+        assert_eq!(breakers.names().collect::<Vec<_>>(), ["moyasar", "posthog"]);
         assert!(Arc::ptr_eq(breakers.get("moyasar").unwrap(), &moyasar));
         assert!(breakers.get("groq").is_none());
         assert!(moyasar.acquire().is_ok());
+    }
+
+    #[test]
+    fn each_does_what_was_said_about_it_and_a_word_about_a_stranger_does_no_harm() {
+        let mut breakers = Breakers::new(Clock::default(), false);
+        let moyasar = breakers.add("moyasar", RULES);
+        let posthog = breakers.add("posthog", RULES);
+        let until = Clock::default().now() + chrono::TimeDelta::hours(1);
+        let open = Orders::default().force(Forced { to: Force::Open, until });
+        breakers.follow([("groq", open), ("posthog", open)]);
+        assert_eq!(posthog.snapshot().forced, open.forced);
+        assert_eq!(moyasar.snapshot().forced, None);
     }
 
     #[test]

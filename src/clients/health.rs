@@ -103,6 +103,7 @@ mod tests {
     const RULES: BreakerConfig = BreakerConfig {
         consecutive_failures: 2,
         window_secs: 60,
+        window_calls: 0,
         minimum_calls: 10,
         failure_percent: 50,
         slow_percent: 80,

@@ -126,6 +126,7 @@ mod tests {
             breaker: BreakerConfig {
                 consecutive_failures: 5,
                 window_secs: 60,
+                window_calls: 0,
                 minimum_calls: 10,
                 failure_percent: 50,
                 slow_percent: 80,

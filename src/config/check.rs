@@ -62,6 +62,7 @@ pub(super) fn check(layers: &mut Layers) -> Vec<Problem> {
     rotations_have_two_keys(layers);
     keys_are_usable(layers);
     times_fit(layers);
+    windows_hold_enough_calls(layers);
     warnings(layers)
 }
 
@@ -149,6 +150,17 @@ fn times_fit(layers: &mut Layers) {
         if layers.integer(shorter) > layers.integer(longer) {
             let detail = format!("must not be longer than {longer}");
             layers.complain(layers.name(shorter), detail);
+        }
+    }
+}
+
+/// Rates are judged from so many calls on: a window that never holds them judges nothing.
+fn windows_hold_enough_calls(layers: &mut Layers) {
+    for client in ["moyasar", "posthog"] {
+        let window = format!("{client}.breaker.window_calls");
+        let minimum = format!("{client}.breaker.minimum_calls");
+        if (1..layers.integer(&minimum)).contains(&layers.integer(&window)) {
+            layers.complain(layers.name(&window), format!("must be 0, or at least {minimum}"));
         }
     }
 }

@@ -38,6 +38,7 @@ const LIMITS: &[(&str, i64, i64)] = &[
     ("outbound.smtp_port", 1, 65_535),
     (".breaker.consecutive_failures", 1, 1_000),
     (".breaker.window_secs", 1, 3_600),
+    (".breaker.window_calls", 0, 10_000),
     (".breaker.minimum_calls", 1, 10_000),
     (".breaker.failure_percent", 1, 100),
     (".breaker.slow_percent", 1, 100),

@@ -208,7 +208,7 @@ pub struct AuthConfig {
     pub admin_api_keys: Vec<SecretString>,
 }
 
-/// When to stop calling a failing service. CONTRACT of the admin routes: see `/docs`.
+/// When to stop calling a failing service.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerConfig {
@@ -216,6 +216,9 @@ pub struct BreakerConfig {
     pub consecutive_failures: u32,
     /// Length of the sliding window.
     pub window_secs: u64,
+    /// At most so many of the newest calls count, however young the others are; 0: all that are young
+    /// enough.
+    pub window_calls: u32,
     /// Calls in the window below which rates say nothing.
     pub minimum_calls: u32,
     /// Share of failed calls in the window that opens the breaker, in percent.

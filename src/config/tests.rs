@@ -375,6 +375,14 @@ fn a_shutdown_cannot_be_shorter_than_its_first_part() {
 }
 
 #[test]
+fn a_window_of_calls_holds_as_many_as_rates_need() {
+    for (calls, is_told) in [(0, false), (1, true), (9, true), (10, false)] {
+        let sources = with_file("test.toml", &format!("[posthog.breaker]\nwindow_calls = {calls}"));
+        assert_eq!(!problems(&sources).is_empty(), is_told, "{calls}");
+    }
+}
+
+#[test]
 fn a_checkout_has_a_minute_to_begin_wherever_money_is_moved() {
     for (environment, seconds, is_told) in
         [("production", 59, true), ("staging", 59, true), ("production", 60, false)]

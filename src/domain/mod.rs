@@ -1,6 +1,7 @@
 //! What we know: types and rules, without I/O; the current time is an argument.
 
 pub mod alert;
+pub mod breaker;
 pub mod checkout;
 pub mod email;
 pub mod fingerprint;

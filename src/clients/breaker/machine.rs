@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::window::{Tally, Window};
 use crate::config::BreakerConfig;
+use crate::domain::breaker::Force;
 
 /// While a probe is under way its answer is near; a caller may ask again after this long.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -49,6 +50,14 @@ pub(crate) enum Cause {
     ProbeFailed,
     /// The probe came back too late.
     ProbeSlow,
+    /// An operator holds it open.
+    ForcedOpen,
+    /// An operator holds it closed.
+    ForcedClosed,
+    /// The time of an operator's override is over.
+    OverrideEnded,
+    /// An operator let it begin anew.
+    Reset,
 }
 
 impl Cause {
@@ -62,6 +71,10 @@ impl Cause {
             Self::ProbeSucceeded => "probe_succeeded",
             Self::ProbeFailed => "probe_failed",
             Self::ProbeSlow => "probe_slow",
+            Self::ForcedOpen => "forced_open",
+            Self::ForcedClosed => "forced_closed",
+            Self::OverrideEnded => "override_ended",
+            Self::Reset => "reset",
         }
     }
 }
@@ -73,6 +86,8 @@ pub(super) struct Move {
     pub from: State,
     pub to: State,
     pub cause: Cause,
+    /// Probes that failed in a row by then.
+    pub failed_probes: u32,
 }
 
 /// How a call went, as far as the breaker cares.
@@ -84,10 +99,21 @@ pub(super) enum Verdict {
     Outage { retry_after: Option<Duration> },
 }
 
+impl Verdict {
+    /// How long the service wants to be left alone.
+    fn asked_for(self) -> Option<Duration> {
+        match self {
+            Self::Answered => None,
+            Self::Outage { retry_after } => retry_after,
+        }
+    }
+}
+
 /// Permission for one call. It is worthless once the breaker has moved on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Ticket {
-    generation: u64,
+    /// Never zero.
+    pub generation: u64,
 }
 
 /// No permission; it may be worth asking again after `retry_after`.
@@ -103,17 +129,17 @@ pub(super) struct View {
     /// Failures since the last good answer.
     pub failures: u32,
     pub tally: Tally,
-    /// When it last opened, until it is closed again.
-    pub opened: Option<Instant>,
-    /// When the cool-down ends, while it is open.
+    /// When the cool-down ends, while it is open by itself.
     pub retry: Option<Instant>,
+    /// Whether an operator holds it.
+    pub is_forced: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Closed,
-    Open { opened: Instant, retry: Instant },
-    HalfOpen { opened: Instant, probe: Option<Probe> },
+    Open { retry: Instant },
+    HalfOpen { probe: Option<Probe> },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,11 +148,19 @@ struct Probe {
     lease_end: Instant,
 }
 
+/// What an operator said, which stands above the phase until it ends.
+#[derive(Clone, Copy, Debug)]
+struct Override {
+    to: Force,
+    until: Instant,
+}
+
 /// Decides which calls are made, and learns from how they went.
 #[derive(Debug)]
 pub(super) struct Machine {
     rules: BreakerConfig,
     phase: Phase,
+    forced: Option<Override>,
     /// Grows with every change of state and every probe, so that an answer tells what it answers.
     generation: u64,
     window: Window,
@@ -141,8 +175,9 @@ impl Machine {
         Self {
             rules,
             phase: Phase::Closed,
-            generation: 0,
-            window: Window::new(Duration::from_secs(rules.window_secs), now),
+            forced: None,
+            generation: 1,
+            window: Window::new(Duration::from_secs(rules.window_secs), rules.window_calls, now),
             failures: 0,
             failed_probes: 0,
             moves: Vec::new(),
@@ -152,15 +187,26 @@ impl Machine {
     /// Asks to make one call now.
     pub fn acquire(&mut self, now: Instant) -> Result<Ticket, Rejected> {
         self.catch_up(now);
+        match self.forced {
+            Some(Override { to: Force::Closed, .. }) => {
+                return Ok(Ticket { generation: self.generation });
+            }
+            Some(Override { to: Force::Open, until }) => {
+                // An operator may end it at any time, so it is worth asking before it ends by itself.
+                let left = until.saturating_duration_since(now);
+                return Err(Rejected { retry_after: left.min(self.first_cooldown()) });
+            }
+            None => (),
+        }
         match &mut self.phase {
             Phase::Closed => Ok(Ticket { generation: self.generation }),
-            Phase::Open { retry, .. } => {
+            Phase::Open { retry } => {
                 Err(Rejected { retry_after: retry.saturating_duration_since(now) })
             }
-            Phase::HalfOpen { probe: Some(probe), .. } if now < probe.lease_end => {
+            Phase::HalfOpen { probe: Some(probe) } if now < probe.lease_end => {
                 Err(Rejected { retry_after: PROBE_PATIENCE })
             }
-            Phase::HalfOpen { probe, .. } => {
+            Phase::HalfOpen { probe } => {
                 let lease = Duration::from_secs(self.rules.probe_lease_secs);
                 *probe = Some(Probe { lease_end: now + lease });
                 self.generation += 1;
@@ -184,17 +230,27 @@ impl Machine {
             return;
         }
         let is_slow = took > Duration::from_millis(self.rules.slow_call_ms);
+        if self.forced.is_some() {
+            // It is told what to do; what it sees meanwhile counts once it may decide again.
+            self.count(verdict, is_slow, now);
+            return;
+        }
         match self.phase {
-            Phase::Closed => self.learn(verdict, is_slow, now),
+            Phase::Closed => {
+                self.count(verdict, is_slow, now);
+                if let Some(cause) = self.reason_to_open(now) {
+                    self.open(cause, self.first_cooldown(), verdict.asked_for(), now);
+                }
+            }
             Phase::HalfOpen { .. } => match verdict {
-                Verdict::Outage { retry_after } => {
+                Verdict::Outage { .. } => {
                     self.failures = self.failures.saturating_add(1);
-                    self.reopen(Cause::ProbeFailed, retry_after, jitter, now);
+                    self.reopen(Cause::ProbeFailed, verdict, jitter, now);
                 }
                 Verdict::Answered if is_slow => {
-                    self.reopen(Cause::ProbeSlow, None, jitter, now);
+                    self.reopen(Cause::ProbeSlow, verdict, jitter, now);
                 }
-                Verdict::Answered => self.close(now),
+                Verdict::Answered => self.begin_anew(Cause::ProbeSucceeded, now),
             },
             // Opening made every ticket worthless, so this one cannot be current.
             Phase::Open { .. } => (),
@@ -204,22 +260,58 @@ impl Machine {
     /// Takes back a ticket whose call was given up without an answer; nothing is learnt from it.
     pub fn cancel(&mut self, ticket: Ticket) {
         if ticket.generation == self.generation
-            && let Phase::HalfOpen { probe, .. } = &mut self.phase
+            && let Phase::HalfOpen { probe } = &mut self.phase
         {
             *probe = None;
         }
     }
 
+    /// Holds it at `to` until then, whatever it sees; afterwards it goes on from where it was.
+    pub fn force(&mut self, to: Force, until: Instant, now: Instant) {
+        self.catch_up(now);
+        let from = self.state();
+        if let Phase::HalfOpen { probe } = &mut self.phase {
+            // Its answer comes too late to count.
+            *probe = None;
+        }
+        self.forced = Some(Override { to, until });
+        let cause = match to {
+            Force::Open => Cause::ForcedOpen,
+            Force::Closed => Cause::ForcedClosed,
+        };
+        self.note(from, cause, now);
+    }
+
+    /// Lets it decide by itself again.
+    pub fn let_go(&mut self, now: Instant) {
+        self.catch_up(now);
+        self.cool_down(now);
+        self.end_override(now);
+    }
+
+    /// Closes it, and forgets all that it has seen and was told.
+    pub fn reset(&mut self, now: Instant) {
+        self.catch_up(now);
+        self.begin_anew(Cause::Reset, now);
+    }
+
+    /// The ticket that everybody gets, if no passing of time can change that: it is closed, and nobody
+    /// holds it.
+    pub fn ticket_for_all(&self) -> Option<Ticket> {
+        let is_closed = matches!(self.phase, Phase::Closed) && self.forced.is_none();
+        is_closed.then_some(Ticket { generation: self.generation })
+    }
+
     /// What the breaker looks like now.
     pub fn view(&mut self, now: Instant) -> View {
         self.catch_up(now);
-        let (opened, retry) = match self.phase {
-            Phase::Closed => (None, None),
-            Phase::Open { opened, retry } => (Some(opened), Some(retry)),
-            Phase::HalfOpen { opened, .. } => (Some(opened), None),
+        let is_forced = self.forced.is_some();
+        let retry = match self.phase {
+            Phase::Open { retry } if !is_forced => Some(retry),
+            Phase::Closed | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         };
         let tally = self.window.tally(now);
-        View { state: self.state(), failures: self.failures, tally, opened, retry }
+        View { state: self.state(), failures: self.failures, tally, retry, is_forced }
     }
 
     /// The changes of state since this was last asked.
@@ -228,40 +320,46 @@ impl Machine {
     }
 
     fn state(&self) -> State {
-        match self.phase {
-            Phase::Closed => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
+        match (self.forced, self.phase) {
+            (Some(Override { to: Force::Open, .. }), _) | (None, Phase::Open { .. }) => State::Open,
+            (Some(Override { to: Force::Closed, .. }), _) | (None, Phase::Closed) => State::Closed,
+            (None, Phase::HalfOpen { .. }) => State::HalfOpen,
         }
     }
 
-    /// Does what only the passing of time does: ends the cool-down.
+    /// Does what only the passing of time does: ends overrides and cool-downs.
     fn catch_up(&mut self, now: Instant) {
-        if let Phase::Open { opened, retry } = self.phase
+        if let Some(Override { until, .. }) = self.forced {
+            if now < until {
+                return;
+            }
+            // A cool-down that ended under the override ended unseen.
+            self.cool_down(until);
+            self.end_override(until);
+        }
+        self.cool_down(now);
+    }
+
+    fn end_override(&mut self, at: Instant) {
+        let from = self.state();
+        if self.forced.take().is_some() {
+            self.note(from, Cause::OverrideEnded, at);
+        }
+    }
+
+    fn cool_down(&mut self, now: Instant) {
+        if let Phase::Open { retry } = self.phase
             && retry <= now
         {
-            self.go(Phase::HalfOpen { opened, probe: None }, Cause::CooldownOver, retry);
+            self.go(Phase::HalfOpen { probe: None }, Cause::CooldownOver, retry);
         }
     }
 
-    fn learn(&mut self, verdict: Verdict, is_slow: bool, now: Instant) {
-        let retry_after = match verdict {
-            Verdict::Answered => {
-                self.failures = 0;
-                None
-            }
-            Verdict::Outage { retry_after } => {
-                self.failures = self.failures.saturating_add(1);
-                retry_after
-            }
-        };
+    fn count(&mut self, verdict: Verdict, is_slow: bool, now: Instant) {
         let is_failure = matches!(verdict, Verdict::Outage { .. });
+        self.failures = if is_failure { self.failures.saturating_add(1) } else { 0 };
         let call = Tally { calls: 1, failures: is_failure.into(), slow: is_slow.into() };
         self.window.add(call, now);
-        if let Some(cause) = self.reason_to_open(now) {
-            let cooldown = Duration::from_secs(self.rules.cooldown_secs);
-            self.open(cause, cooldown, retry_after, now);
-        }
     }
 
     fn reason_to_open(&mut self, now: Instant) -> Option<Cause> {
@@ -281,33 +379,48 @@ impl Machine {
     fn open(&mut self, cause: Cause, wait: Duration, asked_for: Option<Duration>, now: Instant) {
         let longest = Duration::from_secs(self.rules.max_cooldown_secs);
         let wait = wait.max(asked_for.unwrap_or_default().min(longest));
-        self.go(Phase::Open { opened: now, retry: now + wait }, cause, now);
+        self.go(Phase::Open { retry: now + wait }, cause, now);
     }
 
     /// Opens again after a probe; each time for up to twice as long, never for less than the first
     /// time.
-    fn reopen(&mut self, cause: Cause, asked_for: Option<Duration>, jitter: u32, now: Instant) {
+    fn reopen(&mut self, cause: Cause, verdict: Verdict, jitter: u32, now: Instant) {
         self.failed_probes = self.failed_probes.saturating_add(1);
-        let first = Duration::from_secs(self.rules.cooldown_secs);
+        let first = self.first_cooldown();
         let longest = Duration::from_secs(self.rules.max_cooldown_secs).max(first);
         let factor = 1_u32.checked_shl(self.failed_probes).unwrap_or(u32::MAX);
         let whole = first.saturating_mul(factor).min(longest);
         let jittered = whole / 2 + whole / 2 * jitter.min(FULL_JITTER) / FULL_JITTER;
-        self.open(cause, jittered.max(first), asked_for, now);
+        self.open(cause, jittered.max(first), verdict.asked_for(), now);
     }
 
-    fn close(&mut self, now: Instant) {
+    fn first_cooldown(&self) -> Duration {
+        Duration::from_secs(self.rules.cooldown_secs)
+    }
+
+    fn begin_anew(&mut self, cause: Cause, now: Instant) {
+        let from = self.state();
         self.failures = 0;
         self.failed_probes = 0;
         self.window.clear();
-        self.go(Phase::Closed, Cause::ProbeSucceeded, now);
+        self.forced = None;
+        self.phase = Phase::Closed;
+        self.note(from, cause, now);
     }
 
     fn go(&mut self, phase: Phase, cause: Cause, at: Instant) {
         let from = self.state();
         self.phase = phase;
+        self.note(from, cause, at);
+    }
+
+    /// Makes the tickets so far worthless, and remembers the change if it can be seen.
+    fn note(&mut self, from: State, cause: Cause, at: Instant) {
         self.generation += 1;
-        self.moves.push(Move { at, from, to: self.state(), cause });
+        let (to, failed_probes) = (self.state(), self.failed_probes);
+        if from != to {
+            self.moves.push(Move { at, from, to, cause, failed_probes });
+        }
     }
 }
 
@@ -318,6 +431,9 @@ fn is_share(part: u32, whole: u32, percent: u32) -> bool {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod overrides;
 
 #[cfg(test)]
 mod model;

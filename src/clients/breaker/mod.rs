@@ -7,6 +7,7 @@ mod machine;
 mod window;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,17 @@ use self::machine::{FULL_JITTER, Machine, Move, Ticket, Verdict};
 use crate::clients::ClientError;
 use crate::clock::Clock;
 use crate::config::BreakerConfig;
+use crate::domain::breaker::{Forced, Orders};
 
 /// How many changes of state are remembered.
 const REMEMBERED: usize = 20;
+
+/// After so many failed probes in a row a person should look; that is five to nine minutes after it
+/// opened.
+const STUBBORN: u32 = 3;
+
+/// An override never lasts longer here, whatever stands in the table.
+const LONGEST_OVERRIDE: Duration = Duration::from_hours(24);
 
 /// Guards the calls to one external service.
 #[derive(Debug)]
@@ -30,13 +39,20 @@ pub(crate) struct Breaker {
     rules: BreakerConfig,
     clock: Clock,
     is_passive: bool,
+    /// The generation of [`Machine::ticket_for_all`], or zero. While it is closed, callers need not
+    /// wait for the lock.
+    open_door: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
     machine: Machine,
+    /// What operators said, once that is known.
+    orders: Option<Orders>,
     transitions: VecDeque<Transition>,
+    /// When it last opened, on both hands of the clock.
+    last_opening: Option<(Instant, DateTime<Utc>)>,
     last_call: Option<(Instant, LastCall)>,
     last_outage: Option<String>,
 }
@@ -48,6 +64,8 @@ pub(crate) struct Transition {
     pub from: State,
     pub to: State,
     pub cause: Cause,
+    /// Probes that had failed in a row by then.
+    pub failed_probes: u32,
 }
 
 /// How the last call that ended went.
@@ -76,8 +94,10 @@ pub(crate) struct Snapshot {
     pub window: Tally,
     /// When it last opened, until it is closed again.
     pub opened_at: Option<DateTime<Utc>>,
-    /// When the cool-down ends, while it is open.
+    /// When it may be tried again, while it is open.
     pub retry_at: Option<DateTime<Utc>>,
+    /// What an operator holds it at.
+    pub forced: Option<Forced>,
     /// The last outage, in words without anything the service said.
     pub last_error: Option<String>,
     /// The last changes of state, oldest first.
@@ -103,11 +123,15 @@ impl Breaker {
         let machine = Machine::new(rules, clock.monotonic());
         let inner = Mutex::new(Inner {
             machine,
+            orders: None,
             transitions: VecDeque::with_capacity(REMEMBERED),
+            last_opening: None,
             last_call: None,
             last_outage: None,
         });
-        let breaker = Self { name, rules, clock, is_passive, inner };
+        let open_door = AtomicU64::default();
+        let breaker = Self { name, rules, clock, is_passive, open_door, inner };
+        breaker.tell(|_, _| ());
         breaker.show(State::Closed);
         breaker
     }
@@ -133,6 +157,11 @@ impl Breaker {
         if self.is_passive {
             return Err(ClientError::Passive { client: self.name });
         }
+        let generation = self.open_door.load(Ordering::Acquire);
+        if generation != 0 {
+            let (ticket, began) = (Ticket { generation }, self.clock.monotonic());
+            return Ok(Permit { breaker: self, ticket, began, is_settled: false });
+        }
         let (began, answer) = self.tell(|inner, now| (now, inner.machine.acquire(now)));
         match answer {
             Ok(ticket) => Ok(Permit { breaker: self, ticket, began, is_settled: false }),
@@ -145,14 +174,42 @@ impl Breaker {
         }
     }
 
+    /// Does what operators said, unless it has heard something newer.
+    pub fn follow(&self, orders: &Orders) {
+        self.tell(|inner, now| {
+            let heard = inner.orders.replace(*orders);
+            if let Some(heard) = heard.filter(|heard| heard.version >= orders.version) {
+                inner.orders = Some(heard);
+                return;
+            }
+            // What it was told before it began is no reason to begin anew.
+            if heard.is_some_and(|heard| heard.resets < orders.resets) {
+                inner.machine.reset(now);
+            }
+            match orders.forced.and_then(|forced| Some((forced.to, self.left(forced)?))) {
+                Some((to, left)) => inner.machine.force(to, now + left, now),
+                None => inner.machine.let_go(now),
+            }
+        });
+    }
+
+    /// How long an override lasts from now on; none if it is over.
+    fn left(&self, forced: Forced) -> Option<Duration> {
+        let left = (forced.until - self.clock.now()).to_std().ok()?;
+        Some(left.min(LONGEST_OVERRIDE)).filter(|left| !left.is_zero())
+    }
+
     /// Everything there is to see. Takes no permit.
     pub fn snapshot(&self) -> Snapshot {
         let mut inner = self.lock();
         let now = self.clock.monotonic();
         let view = inner.machine.view(now);
         let news = self.take_news(&mut inner, now);
-        let opened_at = view.opened.and_then(|_| inner.last_opening());
-        let cooldown = view.opened.zip(view.retry).map(|(opened, retry)| retry - opened);
+        let last_opening = inner.last_opening.filter(|_| view.state != State::Closed);
+        let retry_at = last_opening.zip(view.retry);
+        let retry_at = retry_at.map(|((opened, at), retry)| at + (retry - opened));
+        let forced = inner.orders.and_then(|orders| orders.forced).filter(|_| view.is_forced);
+        let end_of_override = forced.filter(|_| view.state == State::Open);
         let snapshot = Snapshot {
             name: self.name,
             state: view.state,
@@ -160,8 +217,9 @@ impl Breaker {
             failure_threshold: self.rules.consecutive_failures,
             recovery_timeout: Duration::from_secs(self.rules.cooldown_secs),
             window: view.tally,
-            opened_at,
-            retry_at: opened_at.zip(cooldown).map(|(opened_at, cooldown)| opened_at + cooldown),
+            opened_at: last_opening.map(|(_, at)| at),
+            retry_at: retry_at.or(end_of_override.map(|forced| forced.until)),
+            forced,
             last_error: inner.last_outage.clone(),
             transitions: inner.transitions.iter().copied().collect(),
             last_call: inner
@@ -192,28 +250,29 @@ impl Breaker {
 
     /// The changes of state that nobody was told of yet, remembered.
     fn take_news(&self, inner: &mut Inner, now: Instant) -> Vec<Transition> {
-        let moves = inner.machine.take_moves().into_iter();
-        let news: Vec<_> = moves.map(|moved| self.dated(moved, now)).collect();
-        for transition in &news {
-            inner.remember(*transition);
+        let ticket = inner.machine.ticket_for_all();
+        let generation = ticket.map_or(0, |ticket| ticket.generation);
+        // Written only when it changes: it is what all callers read.
+        if self.open_door.load(Ordering::Relaxed) != generation {
+            self.open_door.store(generation, Ordering::Release);
         }
-        news
-    }
-
-    /// The machine knows only how long ago something was.
-    fn dated(&self, moved: Move, now: Instant) -> Transition {
-        let Move { at, from, to, cause } = moved;
-        let at = self.clock.now() - now.saturating_duration_since(at);
-        Transition { at, from, to, cause }
+        let moves = inner.machine.take_moves().into_iter();
+        moves.map(|moved| inner.remember(moved, &self.clock, now)).collect()
     }
 
     fn announce(&self, news: &[Transition]) {
-        for Transition { from, to, cause, .. } in news {
+        for Transition { from, to, cause, failed_probes, .. } in news {
             let (name, from, cause) = (self.name, from.name(), cause.name());
             self.show(*to);
             let labels = [("breaker", name), ("to", to.name())];
             metrics::counter!("dealix_breaker_transitions_total", &labels).increment(1);
             match to {
+                State::Open if *failed_probes == STUBBORN => tracing::error!(
+                    breaker.name = name,
+                    breaker.from = from,
+                    breaker.cause = cause,
+                    "The breaker of {name} stays open: {STUBBORN} probes in a row have failed"
+                ),
                 State::Open => tracing::warn!(
                     breaker.name = name,
                     breaker.from = from,
@@ -243,16 +302,19 @@ impl Breaker {
 }
 
 impl Inner {
-    fn remember(&mut self, transition: Transition) {
+    /// Dates a change of state; the machine knows only how long ago it was.
+    fn remember(&mut self, moved: Move, clock: &Clock, now: Instant) -> Transition {
+        let Move { from, to, cause, failed_probes, .. } = moved;
+        let at = clock.now() - now.saturating_duration_since(moved.at);
+        if to == State::Open {
+            self.last_opening = Some((moved.at, at));
+        }
         if self.transitions.len() == REMEMBERED {
             self.transitions.pop_front();
         }
+        let transition = Transition { at, from, to, cause, failed_probes };
         self.transitions.push_back(transition);
-    }
-
-    fn last_opening(&self) -> Option<DateTime<Utc>> {
-        let mut newest_first = self.transitions.iter().rev();
-        newest_first.find(|transition| transition.to == State::Open).map(|opening| opening.at)
+        transition
     }
 }
 
@@ -265,7 +327,7 @@ impl Permit<'_> {
         let verdict = outage.map_or(Verdict::Answered, |outage| Verdict::Outage {
             retry_after: outage.retry_after(),
         });
-        let jitter = fastrand::u32(0..=FULL_JITTER);
+        let jitter = outage.map_or(0, |_| fastrand::u32(0..=FULL_JITTER));
         self.breaker.tell(|inner, now| {
             let took = now.saturating_duration_since(self.began);
             let last_call =
@@ -289,3 +351,9 @@ impl Drop for Permit<'_> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod crowd;
+
+#[cfg(test)]
+mod complaints;

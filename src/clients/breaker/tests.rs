@@ -1,21 +1,17 @@
-//! The breaker as its callers see it: permits, concurrency, what people are shown.
+//! The breaker as its callers, operators and whoever watches it see it.
 
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
 
-use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::StatusCode;
-use tokio::sync::Barrier;
-use tokio::task::JoinSet;
 
 use super::*;
+use crate::domain::breaker::Force;
 
 const RULES: BreakerConfig = BreakerConfig {
     consecutive_failures: 5,
     window_secs: 60,
+    window_calls: 0,
     minimum_calls: 10,
     failure_percent: 50,
     slow_percent: 80,
@@ -24,31 +20,30 @@ const RULES: BreakerConfig = BreakerConfig {
     max_cooldown_secs: 300,
     probe_lease_secs: 30,
 };
-const CALLERS: usize = 10_000;
 
-fn breaker() -> (Breaker, Clock) {
+pub(super) fn breaker() -> (Breaker, Clock) {
     let clock = Clock::held("2026-11-20T09:00:00Z".parse().unwrap());
     (Breaker::new("moyasar", RULES, clock.clone(), false), clock)
 }
 
-fn half_open() -> (Breaker, Clock) {
+pub(super) fn half_open() -> (Breaker, Clock) {
     let (breaker, clock) = breaker();
     fail(&breaker, 5);
     clock.advance(Duration::from_mins(1));
     (breaker, clock)
 }
 
-fn status(status: StatusCode) -> ClientError {
+pub(super) fn status(status: StatusCode) -> ClientError {
     ClientError::Status { client: "moyasar", status, retry_after: None }
 }
 
-fn fail(breaker: &Breaker, times: u32) {
+pub(super) fn fail(breaker: &Breaker, times: u32) {
     for _ in 0..times {
         breaker.acquire().unwrap().record(Some(&status(StatusCode::BAD_GATEWAY)));
     }
 }
 
-async fn answer(breaker: &Breaker, with: StatusCode) -> Result<(), ClientError> {
+pub(super) async fn answer(breaker: &Breaker, with: StatusCode) -> Result<(), ClientError> {
     breaker.call(async { if with.is_success() { Ok(()) } else { Err(status(with)) } }).await
 }
 
@@ -136,39 +131,6 @@ fn jitter_keeps_the_second_cooldown_between_once_and_twice_the_first() {
 }
 
 #[tokio::test]
-async fn a_probe_whose_caller_went_away_does_not_leave_it_half_open_for_good() {
-    let (breaker, _clock) = half_open();
-    {
-        let mut hung = pin!(breaker.call(std::future::pending::<Result<(), ClientError>>()));
-        assert!(hung.as_mut().now_or_never().is_none());
-        assert!(breaker.acquire().is_err());
-    }
-    assert_eq!(breaker.snapshot().state, State::HalfOpen);
-    answer(&breaker, StatusCode::OK).await.unwrap();
-    assert_eq!(breaker.snapshot().state, State::Closed);
-}
-
-#[tokio::test]
-async fn a_probe_that_panics_does_not_leave_it_half_open_for_good() {
-    let (breaker, _clock) = half_open();
-    let call = breaker.call::<()>(async { panic!("out of luck") });
-    assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
-    answer(&breaker, StatusCode::OK).await.unwrap();
-    assert_eq!(breaker.snapshot().state, State::Closed);
-}
-
-#[tokio::test]
-async fn a_permitted_call_that_never_reports_does_not_leave_it_half_open_for_good() {
-    let (breaker, clock) = half_open();
-    let silent = breaker.acquire().unwrap();
-    clock.advance(Duration::from_secs(30));
-    answer(&breaker, StatusCode::OK).await.unwrap();
-    assert_eq!(breaker.snapshot().state, State::Closed);
-    silent.record(Some(&status(StatusCode::BAD_GATEWAY)));
-    assert_eq!(breaker.snapshot().failure_count, 0);
-}
-
-#[tokio::test]
 async fn dropped_calls_of_a_closed_breaker_count_as_never_made() {
     let (breaker, _) = breaker();
     for _ in 0..20 {
@@ -176,62 +138,6 @@ async fn dropped_calls_of_a_closed_breaker_count_as_never_made() {
     }
     assert_eq!(breaker.snapshot().window, Tally::default());
     assert_eq!(breaker.snapshot().last_call, None);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_ten_thousand_concurrent_callers_one_is_the_probe_and_never_more() {
-    let (breaker, _clock) = half_open();
-    let breaker = Arc::new(breaker);
-    for round in 0..3 {
-        let (start, end) = (Arc::new(Barrier::new(CALLERS)), Arc::new(Barrier::new(CALLERS)));
-        let mut callers = JoinSet::new();
-        for _ in 0..CALLERS {
-            let (breaker, start, end) =
-                (Arc::clone(&breaker), Arc::clone(&start), Arc::clone(&end));
-            callers.spawn(async move {
-                start.wait().await;
-                let permit = breaker.acquire();
-                // Nobody gives his permit back before everybody has asked.
-                end.wait().await;
-                permit.is_ok()
-            });
-        }
-        let asked = callers.join_all().await;
-        let probes = asked.into_iter().filter(|is_probe| *is_probe).count();
-        assert_eq!(probes, 1, "round {round}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn probes_go_one_after_the_other_while_ten_thousand_callers_come_and_go() {
-    let (breaker, _clock) = half_open();
-    let breaker = Arc::new(breaker);
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut callers = JoinSet::new();
-    for _ in 0..CALLERS {
-        let (breaker, under_way, most) =
-            (Arc::clone(&breaker), Arc::clone(&under_way), Arc::clone(&most));
-        callers.spawn(async move {
-            let Ok(permit) = breaker.acquire() else { return };
-            most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::task::yield_now().await;
-            under_way.fetch_sub(1, Ordering::SeqCst);
-            drop(permit);
-        });
-    }
-    callers.join_all().await;
-    assert_eq!(most.load(Ordering::SeqCst), 1);
-    assert_eq!(breaker.snapshot().state, State::HalfOpen);
-}
-
-#[test]
-fn looking_at_it_ten_thousand_times_takes_no_permit_and_changes_nothing() {
-    let (breaker, _clock) = half_open();
-    let first = breaker.snapshot();
-    for _ in 0..CALLERS {
-        assert_eq!(breaker.snapshot(), first);
-    }
-    assert!(breaker.acquire().is_ok());
 }
 
 #[tokio::test]
@@ -320,6 +226,161 @@ fn the_last_call_is_remembered_with_its_age_its_length_and_its_error() {
     assert_eq!(last_call.error, Some("auth"));
     breaker.acquire().unwrap().record(None);
     assert_eq!(breaker.snapshot().last_call.unwrap().error, None);
+}
+
+fn forced(to: Force, until: &str) -> Forced {
+    Forced { to, until: time(until) }
+}
+
+#[test]
+fn people_see_that_it_is_held_and_until_when() {
+    let (breaker, clock) = breaker();
+    clock.advance(Duration::from_secs(10));
+    let open = forced(Force::Open, "2026-11-20T09:30:00Z");
+    breaker.follow(&Orders::default().force(open));
+    let held = breaker.snapshot();
+    assert_eq!((held.state, held.forced), (State::Open, Some(open)));
+    assert_eq!(held.opened_at, Some(time("2026-11-20T09:00:10Z")));
+    assert_eq!(held.retry_at, Some(open.until));
+    let rejected = breaker.acquire().map(drop).unwrap_err();
+    assert_eq!(rejected.retry_after(), Some(Duration::from_mins(1)));
+
+    clock.advance(Duration::from_mins(30));
+    let own = breaker.snapshot();
+    assert_eq!((own.state, own.forced), (State::Closed, None));
+    assert_eq!((own.opened_at, own.retry_at), (None, None));
+    let last = own.transitions.last().unwrap();
+    assert_eq!((last.at, last.cause), (open.until, Cause::OverrideEnded));
+}
+
+#[test]
+fn when_it_tries_again_is_right_also_after_it_was_held_closed_for_a_while() {
+    let (breaker, clock) = breaker();
+    fail(&breaker, 5);
+    clock.advance(Duration::from_secs(5));
+    let closed = forced(Force::Closed, "2026-11-20T09:00:25Z");
+    breaker.follow(&Orders::default().force(closed));
+    let held = breaker.snapshot();
+    assert_eq!((held.state, held.opened_at, held.retry_at), (State::Closed, None, None));
+    clock.advance(Duration::from_secs(30));
+    let open = breaker.snapshot();
+    assert_eq!(open.state, State::Open);
+    assert_eq!(open.opened_at, Some(time("2026-11-20T09:00:25Z")), "when it was open again");
+    assert_eq!(open.retry_at, Some(time("2026-11-20T09:01:00Z")), "when its own cool-down ends");
+}
+
+#[test]
+fn an_older_word_never_takes_the_place_of_a_newer_one() {
+    let (breaker, _clock) = breaker();
+    let open = Orders::default().force(forced(Force::Open, "2026-11-20T10:00:00Z"));
+    let closed = open.force(forced(Force::Closed, "2026-11-20T10:00:00Z"));
+    breaker.follow(&closed);
+    for old in [open, Orders::default()] {
+        breaker.follow(&old);
+        assert_eq!(breaker.snapshot().forced, closed.forced);
+    }
+    breaker.follow(&closed);
+    assert_eq!(breaker.snapshot().transitions, [], "heard twice, done once");
+    breaker.follow(&closed.reset());
+    assert_eq!(breaker.snapshot().forced, None);
+}
+
+#[test]
+fn a_word_that_has_ended_ends_an_older_one_and_does_nothing_else() {
+    let (breaker, clock) = breaker();
+    let open = Orders::default().force(forced(Force::Open, "2026-11-20T10:00:00Z"));
+    breaker.follow(&open);
+    clock.advance(Duration::from_secs(1));
+    // It lasted a second, which this instance did not see.
+    breaker.follow(&open.force(forced(Force::Closed, "2026-11-20T09:00:01Z")));
+    assert_eq!((breaker.snapshot().state, breaker.snapshot().forced), (State::Closed, None));
+
+    let (breaker, _clock) = self::breaker();
+    breaker.follow(&Orders::default().force(forced(Force::Open, "2026-11-20T08:59:59Z")));
+    assert_eq!(breaker.snapshot().transitions, []);
+}
+
+#[test]
+fn no_word_holds_it_for_more_than_a_day() {
+    let (breaker, clock) = breaker();
+    breaker.follow(&Orders::default().force(forced(Force::Open, "9999-12-31T23:59:59Z")));
+    clock.advance(Duration::from_hours(24) - Duration::from_millis(1));
+    assert_eq!(breaker.snapshot().state, State::Open);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(breaker.snapshot().state, State::Closed);
+}
+
+#[test]
+fn a_reset_from_before_it_began_is_none_and_a_later_one_is() {
+    let (breaker, _clock) = half_open();
+    fail(&breaker, 1);
+    let long_ago = Orders::default().reset().reset();
+    breaker.follow(&long_ago);
+    assert_eq!(breaker.snapshot().state, State::Open);
+    breaker.follow(&long_ago.reset());
+    assert_eq!(breaker.snapshot().state, State::Closed);
+    assert_eq!(breaker.snapshot().failure_count, 0);
+    assert_eq!(breaker.snapshot().transitions.last().unwrap().cause, Cause::Reset);
+}
+
+#[test]
+fn callers_of_a_closed_one_do_not_wait_for_its_lock() {
+    let (breaker, _clock) = breaker();
+    let guard = breaker.lock();
+    let first = breaker.acquire().unwrap();
+    let second = breaker.acquire().unwrap();
+    drop(guard);
+    drop(first);
+    second.record(None);
+    assert_eq!(breaker.snapshot().window.calls, 1);
+    breaker.follow(&Orders::default().force(forced(Force::Open, "2026-11-20T10:00:00Z")));
+    assert!(breaker.acquire().is_err(), "the door is shut with the state");
+    breaker.follow(&Orders::default().force(forced(Force::Open, "2026-11-20T10:00:00Z")).reset());
+    let guard = breaker.lock();
+    let again = breaker.acquire().unwrap();
+    drop(guard);
+    again.record(None);
+}
+
+/// What is logged at `error` while `act` runs.
+fn errors_logged(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::ERROR)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, act);
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn a_person_is_asked_to_look_once_when_three_probes_in_a_row_have_failed() {
+    let (breaker, clock) = breaker();
+    let fail_probe = || {
+        clock.advance(Duration::from_mins(5));
+        fail(&breaker, 1);
+    };
+    let quiet = errors_logged(|| {
+        fail(&breaker, 5);
+        fail_probe();
+        fail_probe();
+    });
+    assert_eq!(quiet, "");
+    let told = errors_logged(fail_probe);
+    assert!(told.contains("The breaker of moyasar stays open: 3 probes in a row"), "{told}");
+    assert_eq!(errors_logged(fail_probe), "", "it was said");
 }
 
 #[test]

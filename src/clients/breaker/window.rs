@@ -1,6 +1,7 @@
 //! How the calls of the last seconds went, counted in a ring of time buckets; integers only.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 /// The window is forgotten in this many steps.
@@ -32,35 +33,44 @@ impl Tally {
 }
 
 /// A window that slides with time: no call older than its length is counted, and every call of at
-/// most 59/60 of its length is.
+/// most 59/60 of its length is. It may also slide with the calls: then only the newest ones count.
 #[derive(Debug)]
 pub(super) struct Window {
     epoch: Instant,
-    bucket: Duration,
-    /// Only buckets that hold calls, oldest first, each with its number since the epoch.
-    buckets: VecDeque<(u128, Tally)>,
+    bucket_millis: u64,
+    /// At most so many calls count; none: all that are young enough.
+    most: Option<NonZeroU32>,
+    /// Only buckets that hold calls, oldest first, each with its number since the epoch. Where calls
+    /// leave one by one, each has a bucket of its own.
+    buckets: VecDeque<(u64, Tally)>,
     total: Tally,
 }
 
 impl Window {
-    /// An empty window of the given length, which starts now.
-    pub fn new(length: Duration, now: Instant) -> Self {
+    /// An empty window of the given length in time, and in calls if that is not zero. It starts now.
+    pub fn new(length: Duration, most: u32, now: Instant) -> Self {
         Self {
             epoch: now,
-            bucket: (length / BUCKETS).max(Duration::from_millis(1)),
+            bucket_millis: millis(length / BUCKETS).max(1),
+            most: NonZeroU32::new(most),
             buckets: VecDeque::new(),
             total: Tally::default(),
         }
     }
 
-    /// Counts calls that ended now.
-    pub fn add(&mut self, calls: Tally, now: Instant) {
+    /// Counts a call that ended now.
+    pub fn add(&mut self, call: Tally, now: Instant) {
         let current = self.slide(now);
         match self.buckets.back_mut() {
-            Some((number, tally)) if *number >= current => tally.add(calls),
-            _ => self.buckets.push_back((current, calls)),
+            Some((number, tally)) if self.most.is_none() && *number >= current => tally.add(call),
+            _ => self.buckets.push_back((current, call)),
         }
-        self.total.add(calls);
+        self.total.add(call);
+        if self.most.is_some_and(|most| self.total.calls > most.get())
+            && let Some((_, oldest)) = self.buckets.pop_front()
+        {
+            self.total.take(oldest);
+        }
     }
 
     /// The calls of the last window length.
@@ -76,11 +86,10 @@ impl Window {
     }
 
     /// Lets go of what is too old; returns the number of the current bucket.
-    fn slide(&mut self, now: Instant) -> u128 {
-        let age = now.saturating_duration_since(self.epoch);
-        let current = age.as_nanos() / self.bucket.as_nanos();
+    fn slide(&mut self, now: Instant) -> u64 {
+        let current = millis(now.saturating_duration_since(self.epoch)) / self.bucket_millis;
         while let Some((number, tally)) = self.buckets.front().copied() {
-            if number + u128::from(BUCKETS) > current {
+            if number + u64::from(BUCKETS) > current {
                 break;
             }
             self.total.take(tally);
@@ -88,6 +97,11 @@ impl Window {
         }
         current
     }
+}
+
+/// Half a billion years fit in; they are divided in one step, which the whole nanoseconds are not.
+fn millis(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000) + u64::from(time.subsec_millis())
 }
 
 #[cfg(test)]
@@ -100,7 +114,7 @@ mod tests {
 
     fn window() -> (Window, Instant) {
         let epoch = Clock::default().monotonic();
-        (Window::new(Duration::from_mins(1), epoch), epoch)
+        (Window::new(Duration::from_mins(1), 0, epoch), epoch)
     }
 
     fn at(epoch: Instant, millis: u64) -> Instant {
@@ -152,7 +166,7 @@ mod tests {
     #[test]
     fn a_window_of_no_length_still_counts_something() {
         let epoch = Clock::default().monotonic();
-        let mut window = Window::new(Duration::ZERO, epoch);
+        let mut window = Window::new(Duration::ZERO, 0, epoch);
         window.add(FAILED, epoch);
         assert_eq!(window.tally(at(epoch, 59)).calls, 1);
         assert_eq!(window.tally(at(epoch, 60)).calls, 0);
@@ -167,5 +181,33 @@ mod tests {
         window.add(FAILED, epoch);
         assert_eq!(window.tally(epoch), FAILED);
         assert_eq!(window.tally(at(epoch, 60_000)), Tally::default());
+    }
+
+    #[test]
+    fn of_a_window_of_calls_the_oldest_leaves_for_the_newest_also_within_one_second() {
+        let epoch = Clock::default().monotonic();
+        let mut window = Window::new(Duration::from_mins(1), 3, epoch);
+        for call in [FAILED, SLOW, FAILED] {
+            window.add(call, epoch);
+        }
+        assert_eq!(window.tally(epoch), Tally { calls: 3, failures: 2, slow: 1 });
+        window.add(SLOW, epoch);
+        assert_eq!(window.tally(epoch), Tally { calls: 3, failures: 1, slow: 2 });
+        window.add(SLOW, at(epoch, 30_000));
+        window.add(FAILED, at(epoch, 30_000));
+        assert_eq!(window.tally(at(epoch, 30_000)), Tally { calls: 3, failures: 1, slow: 2 });
+        assert_eq!(window.tally(at(epoch, 60_000)), Tally { calls: 2, failures: 1, slow: 1 });
+        assert_eq!(window.tally(at(epoch, 90_000)), Tally::default(), "time still counts, too");
+    }
+
+    #[test]
+    fn a_window_shorter_than_a_second_slides_by_milliseconds() {
+        let epoch = Clock::default().monotonic();
+        let mut window = Window::new(Duration::from_millis(600), 0, epoch);
+        window.add(FAILED, at(epoch, 9));
+        window.add(FAILED, at(epoch, 10));
+        assert_eq!(window.tally(at(epoch, 599)).calls, 2);
+        assert_eq!(window.tally(at(epoch, 600)).calls, 1);
+        assert_eq!(window.tally(at(epoch, 610)).calls, 0);
     }
 }

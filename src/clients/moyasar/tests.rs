@@ -31,6 +31,7 @@ fn config(base_url: Url) -> MoyasarConfig {
         breaker: BreakerConfig {
             consecutive_failures: 5,
             window_secs: 60,
+            window_calls: 0,
             minimum_calls: 10,
             failure_percent: 50,
             slow_percent: 80,

@@ -3,5 +3,4 @@
 pub mod check_health;
 pub mod check_sentry;
 pub mod health_board;
-pub mod show_breakers;
 pub mod show_status;

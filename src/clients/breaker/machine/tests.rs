@@ -6,6 +6,7 @@ use crate::clock::Clock;
 const RULES: BreakerConfig = BreakerConfig {
     consecutive_failures: 5,
     window_secs: 60,
+    window_calls: 0,
     minimum_calls: 10,
     failure_percent: 50,
     slow_percent: 80,
@@ -16,54 +17,58 @@ const RULES: BreakerConfig = BreakerConfig {
 };
 /// Rules under which failures in a row never open it.
 const RATES_ONLY: BreakerConfig = BreakerConfig { consecutive_failures: 1_000, ..RULES };
-const QUICK: Duration = Duration::from_millis(40);
-const OUTAGE: Verdict = Verdict::Outage { retry_after: None };
+pub(super) const QUICK: Duration = Duration::from_millis(40);
+pub(super) const OUTAGE: Verdict = Verdict::Outage { retry_after: None };
 
-struct World {
-    machine: Machine,
-    now: Instant,
+pub(super) struct World {
+    pub machine: Machine,
+    pub now: Instant,
 }
 
 impl World {
-    fn new(rules: BreakerConfig) -> Self {
+    pub fn new(rules: BreakerConfig) -> Self {
         let now = Clock::default().monotonic();
         Self { machine: Machine::new(rules, now), now }
     }
 
-    fn open() -> Self {
+    pub fn healthy() -> Self {
+        Self::new(RULES)
+    }
+
+    pub fn open() -> Self {
         let mut world = Self::new(RULES);
         world.calls(5, OUTAGE);
         assert_eq!(world.state(), State::Open);
         world
     }
 
-    fn half_open() -> Self {
+    pub fn half_open() -> Self {
         let mut world = Self::open();
         world.advance(60);
         world
     }
 
-    fn advance(&mut self, secs: u64) {
+    pub fn advance(&mut self, secs: u64) {
         self.advance_millis(secs * 1_000);
     }
 
-    fn advance_millis(&mut self, millis: u64) {
+    pub fn advance_millis(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);
     }
 
-    fn acquire(&mut self) -> Result<Ticket, Rejected> {
+    pub fn acquire(&mut self) -> Result<Ticket, Rejected> {
         self.machine.acquire(self.now)
     }
 
-    fn record(&mut self, ticket: Ticket, verdict: Verdict, took: Duration) {
+    pub fn record(&mut self, ticket: Ticket, verdict: Verdict, took: Duration) {
         self.machine.record(ticket, verdict, took, 0, self.now);
     }
 
-    fn calls(&mut self, times: u32, verdict: Verdict) {
+    pub fn calls(&mut self, times: u32, verdict: Verdict) {
         self.calls_of(times, verdict, QUICK);
     }
 
-    fn calls_of(&mut self, times: u32, verdict: Verdict, took: Duration) {
+    pub fn calls_of(&mut self, times: u32, verdict: Verdict, took: Duration) {
         for _ in 0..times {
             let ticket = self.acquire().unwrap();
             self.record(ticket, verdict, took);
@@ -71,26 +76,26 @@ impl World {
     }
 
     /// Lets a probe fail with that jitter; returns how long the breaker then stays open.
-    fn fail_probe(&mut self, jitter: u32) -> Duration {
+    pub fn fail_probe(&mut self, jitter: u32) -> Duration {
         let probe = self.acquire().unwrap();
         self.machine.record(probe, OUTAGE, QUICK, jitter, self.now);
         self.cooldown()
     }
 
-    fn cooldown(&mut self) -> Duration {
+    pub fn cooldown(&mut self) -> Duration {
         self.machine.view(self.now).retry.expect("open") - self.now
     }
 
-    fn state(&mut self) -> State {
+    pub fn state(&mut self) -> State {
         self.machine.view(self.now).state
     }
 
-    fn causes(&mut self) -> Vec<Cause> {
+    pub fn causes(&mut self) -> Vec<Cause> {
         self.machine.take_moves().into_iter().map(|moved| moved.cause).collect()
     }
 }
 
-fn secs(secs: u64) -> Duration {
+pub(super) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
@@ -178,6 +183,18 @@ fn failures_that_left_the_window_no_longer_count() {
 }
 
 #[test]
+fn of_a_window_of_calls_only_the_newest_are_judged() {
+    let mut world = World::new(BreakerConfig { window_calls: 10, ..RATES_ONLY });
+    world.calls(100, Verdict::Answered);
+    world.calls(4, OUTAGE);
+    assert_eq!(world.machine.view(world.now).tally, Tally { calls: 10, failures: 4, slow: 0 });
+    assert_eq!(world.state(), State::Closed);
+    world.calls(1, OUTAGE);
+    assert_eq!(world.state(), State::Open, "5 of the last 10, although 5 of 105 in the minute");
+    assert_eq!(world.causes(), [Cause::FailureRate]);
+}
+
+#[test]
 fn eight_slow_calls_of_ten_open_it_and_seven_do_not() {
     let slow = Duration::from_millis(5_001);
     let mut world = World::new(RULES);
@@ -223,11 +240,10 @@ fn it_reads_half_open_once_the_cooldown_is_over_also_without_traffic() {
     let opened = world.now;
     world.advance_millis(59_999);
     let view = world.machine.view(world.now);
-    assert_eq!((view.state, view.opened), (State::Open, Some(opened)));
-    assert_eq!(view.retry, Some(opened + secs(60)));
+    assert_eq!((view.state, view.retry), (State::Open, Some(opened + secs(60))));
     world.advance_millis(4_001);
     let view = world.machine.view(world.now);
-    assert_eq!((view.state, view.opened, view.retry), (State::HalfOpen, Some(opened), None));
+    assert_eq!((view.state, view.retry), (State::HalfOpen, None));
     let ended = world.machine.take_moves().pop().unwrap();
     assert_eq!(ended.at, opened + secs(60), "dated to its end, not to when somebody looked");
     assert_eq!((ended.from, ended.to), (State::Open, State::HalfOpen));
@@ -261,7 +277,7 @@ fn the_first_success_closes_it_and_the_past_is_forgotten() {
     let view = world.machine.view(world.now);
     assert_eq!(view.state, State::Closed);
     assert_eq!((view.failures, view.tally), (0, Tally::default()));
-    assert_eq!((view.opened, view.retry), (None, None));
+    assert_eq!(view.retry, None);
     world.calls(4, OUTAGE);
     assert_eq!(world.state(), State::Closed);
     assert_eq!(
@@ -276,7 +292,6 @@ fn a_failed_probe_opens_it_again() {
     world.calls(1, OUTAGE);
     assert_eq!(world.state(), State::Open);
     assert_eq!(world.machine.view(world.now).failures, 6);
-    assert_eq!(world.machine.view(world.now).opened, Some(world.now));
     assert!(world.acquire().is_err());
     assert_eq!(world.causes().pop(), Some(Cause::ProbeFailed));
 }
@@ -448,6 +463,10 @@ fn every_state_and_cause_has_its_name_on_the_wire() {
         Cause::ProbeSucceeded,
         Cause::ProbeFailed,
         Cause::ProbeSlow,
+        Cause::ForcedOpen,
+        Cause::ForcedClosed,
+        Cause::OverrideEnded,
+        Cause::Reset,
     ];
     assert_eq!(
         causes.map(Cause::name),
@@ -458,7 +477,11 @@ fn every_state_and_cause_has_its_name_on_the_wire() {
             "cooldown_over",
             "probe_succeeded",
             "probe_failed",
-            "probe_slow"
+            "probe_slow",
+            "forced_open",
+            "forced_closed",
+            "override_ended",
+            "reset"
         ]
     );
 }
