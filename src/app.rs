@@ -22,6 +22,7 @@ use crate::config::{Config, Environment, LlmConfig};
 use crate::db;
 use crate::domain::funnel::Analytics;
 use crate::domain::plan::{CATALOGUE, Catalogue};
+use crate::flows::breakers::override_breaker::OverrideBreaker;
 use crate::flows::checkout::prompt_look::PromptLook;
 use crate::flows::checkout::show_checkout::ShowCheckout;
 use crate::flows::checkout::start_checkout::StartCheckout;
@@ -67,6 +68,7 @@ pub(crate) struct AppState {
     pub http: Arc<http::Settings>,
     pub limits: Arc<http::RateLimits>,
     pub breakers: Arc<Breakers>,
+    pub override_breaker: OverrideBreaker,
     pub catalogue: Arc<Catalogue>,
     pub prices: Arc<PriceList>,
     pub analytics: Analytics,
@@ -180,6 +182,11 @@ impl App {
         let (settle_events, deliver_events) =
             jobs::workers(config, parts.settle, posthog, &db, &wake, &clock);
         let breakers = Arc::new(breakers);
+        let override_breaker = OverrideBreaker {
+            db: db.clone(),
+            breakers: Arc::clone(&breakers),
+            clock: clock.clone(),
+        };
         let show_status = ShowStatus {
             db: db.clone(),
             redis: redis.clone(),
@@ -196,6 +203,7 @@ impl App {
             tasks,
             access: Access::new(&config.auth),
             breakers,
+            override_breaker,
             prices: Arc::new(PriceList::new(&catalogue)?),
             catalogue,
             analytics,
@@ -280,7 +288,10 @@ impl App {
     /// Starts the background side; in a passive process only what looks and reports.
     pub fn start_jobs(&self) {
         let tasks = &self.state.tasks;
-        let Watch { check_health, upkeep, send_reports, backlog } = self.watch.clone();
+        let Watch { check_health, upkeep, send_reports, backlog, follow_overrides } =
+            self.watch.clone();
+        // First of all, because whom an operator has cut off should not be called meanwhile.
+        tasks.start("follow_overrides", |stop| follow_overrides.run(stop));
         check_health.start(tasks);
         tasks.start("upkeep", |stop| upkeep.run(stop));
         tasks.start("send_reports", |stop| send_reports.run(stop));
@@ -333,6 +344,11 @@ impl App {
     /// Looks for troubles once, and tells whoever is on call.
     pub async fn call_for_help(&self) -> anyhow::Result<()> {
         self.call_for_help.step().await.map(|_| ())
+    }
+
+    /// Lets the circuit breakers do what operators said to any instance.
+    pub async fn follow_overrides(&self) -> anyhow::Result<()> {
+        self.watch.follow_overrides.step().await.map(drop)
     }
 
     /// From now on every logged error is also reported to Sentry.

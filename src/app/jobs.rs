@@ -14,6 +14,7 @@ use crate::clients::posthog::{self, Posthog};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::domain::health::{Finding, Need};
+use crate::flows::breakers::follow_overrides::FollowOverrides;
 use crate::flows::call_for_help::CallForHelp;
 use crate::flows::deliver_events::DeliverEvents;
 use crate::flows::health::check_health::{HealthChecks, Settled};
@@ -21,6 +22,7 @@ use crate::flows::settling::settle_event::SettleEvents;
 use crate::jobs::call_for_help::CallForHelpJob;
 use crate::jobs::check_health::CheckHealthJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
+use crate::jobs::follow_overrides::FollowOverridesJob;
 use crate::jobs::send_reports::SendReportsJob;
 use crate::jobs::settle_events::SettleEventsJob;
 use crate::jobs::upkeep::UpkeepJob;
@@ -34,6 +36,7 @@ pub(super) struct Watch {
     pub upkeep: UpkeepJob,
     pub send_reports: SendReportsJob,
     pub backlog: WatchBacklogJob,
+    pub follow_overrides: FollowOverridesJob,
 }
 
 /// Who does what requests leave behind. In mode `sync` they rest: events are settled in their requests,
@@ -106,6 +109,7 @@ pub(super) fn watch(
     Watch {
         check_health: CheckHealthJob { checks, interval },
         backlog: WatchBacklogJob { db: db.clone(), clock: clock.clone() },
+        follow_overrides: FollowOverridesJob { flow: FollowOverrides { db: db.clone(), breakers } },
         upkeep: UpkeepJob { metrics, db, clock, started },
         send_reports: SendReportsJob { sentry: check_sentry.sentry },
     }

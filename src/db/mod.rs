@@ -9,6 +9,7 @@ use sqlx::error::DatabaseError;
 
 pub mod alerts;
 pub mod audit_log;
+pub mod breaker_overrides;
 pub mod checkouts;
 pub mod dead_letters;
 pub mod demo_requests;

@@ -1,6 +1,7 @@
 //! What we do: one file per business verb; owns transactions, knows no HTTP. Verbs about one thing share
 //! a folder.
 
+pub mod breakers;
 pub mod checkout;
 pub mod health;
 pub mod letters;

@@ -72,6 +72,8 @@ pub enum Problem {
     IdNotFound,
     #[error("the review is resolved already")]
     ReviewResolved,
+    #[error("no such circuit breaker")]
+    BreakerNotFound,
     #[error("no such plan")]
     UnknownPlan(String),
     #[error("the e-mail address is invalid")]
@@ -135,6 +137,7 @@ impl Problem {
             Self::ReviewNotFound => Code::ReviewNotFound,
             Self::IdNotFound => Code::IdNotFound,
             Self::ReviewResolved => Code::ReviewResolved,
+            Self::BreakerNotFound => Code::BreakerNotFound,
             Self::UnknownPlan(_) => Code::UnknownPlan,
             Self::InvalidEmail => Code::InvalidEmail,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
@@ -177,6 +180,7 @@ impl Problem {
             | Self::ReviewNotFound
             | Self::IdNotFound
             | Self::ReviewResolved
+            | Self::BreakerNotFound
             | Self::PaymentGatewayError
             | Self::UpstreamUnavailable { .. }
             | Self::StorageUnavailable { .. }
@@ -217,6 +221,7 @@ impl Problem {
             | Self::ReviewNotFound
             | Self::IdNotFound
             | Self::ReviewResolved
+            | Self::BreakerNotFound
             | Self::UnknownPlan(_)
             | Self::InvalidEmail
             | Self::IdempotencyKeyReused

@@ -6,6 +6,7 @@ pub(crate) mod check_health;
 pub(crate) mod commit_events;
 pub(crate) mod deliver_events;
 pub(crate) mod expire_subscriptions;
+pub(crate) mod follow_overrides;
 pub(crate) mod forget_keys;
 pub(crate) mod hand_over;
 pub(crate) mod heal_checkouts;

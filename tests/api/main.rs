@@ -27,6 +27,7 @@ mod limits;
 mod metrics;
 mod odd_provider;
 mod openapi;
+mod overrides;
 mod pages;
 mod payments;
 mod predecessors;

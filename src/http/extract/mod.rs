@@ -31,6 +31,11 @@ pub use body::{LARGE_BODIES, RawBody};
 #[derive(Clone, Debug)]
 pub struct Json<T>(pub T);
 
+/// A JSON body that may be left out, whatever the media type is then: operators type
+/// `curl -X POST url`. An empty body means `{}`.
+#[derive(Clone, Debug)]
+pub struct OptionalJson<T>(pub T);
+
 /// A JSON body, and the bytes that it was read from.
 #[derive(Clone, Debug)]
 pub struct RawJson<T> {
@@ -62,6 +67,24 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         RawJson::from_request(request, state).await.map(|RawJson { value, .. }| Self(value))
+    }
+}
+
+impl<S, T> FromRequest<S> for OptionalJson<T>
+where
+    S: Sync,
+    T: DeserializeOwned,
+    Arc<Settings>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let RawBody(body) = RawBody::from_request(request, state).await?;
+        if body.is_empty() {
+            return parse(&Bytes::from_static(b"{}")).map(Self);
+        }
+        if is_json { parse(&body).map(Self) } else { Err(Problem::UnsupportedMediaType) }
     }
 }
 

@@ -71,6 +71,7 @@ codes! {
     ReviewNotFound = "review-not-found", NOT_FOUND, Never;
     IdNotFound = "id-not-found", NOT_FOUND, Never;
     ReviewResolved = "review-resolved", CONFLICT, Never;
+    BreakerNotFound = "breaker-not-found", NOT_FOUND, Never;
     UnknownPlan = "unknown-plan", BAD_REQUEST, Never;
     InvalidEmail = "invalid-email", BAD_REQUEST, Never;
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, Never;
@@ -134,6 +135,7 @@ mod tests {
                 ("review-not-found", 404, false),
                 ("id-not-found", 404, false),
                 ("review-resolved", 409, false),
+                ("breaker-not-found", 404, false),
                 ("unknown-plan", 400, false),
                 ("invalid-email", 400, false),
                 ("idempotency-key-reused", 422, false),

@@ -153,6 +153,16 @@ impl Code {
                 ),
                 text("المراجعة محسومة", "سبق أن حسم أحدهم هذه المراجعة؛ لم يتغير شيء."),
             ),
+            Self::BreakerNotFound => (
+                text(
+                    "Circuit breaker not found",
+                    "There is no such circuit breaker. They are listed at /api/v1/admin/circuit-breakers.",
+                ),
+                text(
+                    "قاطع الدائرة غير موجود",
+                    "لا يوجد قاطع دائرة بهذا الاسم. القواطع مذكورة في /api/v1/admin/circuit-breakers.",
+                ),
+            ),
             Self::UnknownPlan => (
                 text(
                     "Unknown plan",
