@@ -182,11 +182,7 @@ impl App {
         let (settle_events, deliver_events) =
             jobs::workers(config, parts.settle, posthog, &db, &wake, &clock);
         let breakers = Arc::new(breakers);
-        let override_breaker = OverrideBreaker {
-            db: db.clone(),
-            breakers: Arc::clone(&breakers),
-            clock: clock.clone(),
-        };
+        let override_breaker = override_breaker(&db, &breakers, &clock);
         let show_status = ShowStatus {
             db: db.clone(),
             redis: redis.clone(),
@@ -421,6 +417,11 @@ fn limits(config: &Config) -> Limits {
         max_connections: config.http.max_connections,
         drain: Duration::from_secs(config.http.drain_secs),
     }
+}
+
+/// What operators tell breakers with.
+fn override_breaker(db: &PgPool, breakers: &Arc<Breakers>, clock: &Clock) -> OverrideBreaker {
+    OverrideBreaker { db: db.clone(), breakers: Arc::clone(breakers), clock: clock.clone() }
 }
 
 /// Where health checks leave their findings.

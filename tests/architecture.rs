@@ -136,6 +136,59 @@ fn what_is_allowed_is_not_complained_about() {
     }
 }
 
+/// Who calls out without a breaker: nobody depends on it, and a breaker's own errors must not need one.
+const WITHOUT_BREAKER: &str = "src/clients/sentry.rs";
+
+#[test]
+fn every_client_goes_through_the_one_registry_of_breakers() {
+    let mut clients = BTreeSet::new();
+    let mut wrong = Vec::new();
+    walk(Path::new("src"), &mut |file| {
+        let name = file.display().to_string();
+        let text = fs::read_to_string(file).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let is_test = name.ends_with("/tests.rs");
+        if is_test || name == WITHOUT_BREAKER {
+            return;
+        }
+        if text.contains("http_client(") && name != "src/clients/mod.rs" {
+            if !text.contains("breaker: Arc<Breaker>,") {
+                wrong.push(format!("{name} builds a client without a breaker"));
+            }
+            let module = name.trim_start_matches("src/clients/").trim_end_matches("/mod.rs");
+            clients.insert(module.trim_end_matches(".rs").to_owned());
+        }
+        for function in text.split("fn ").skip(1) {
+            let sends = function.contains("exchange::send(") || function.contains(".send().await");
+            let is_exchange = name == "src/clients/exchange.rs";
+            if sends && !is_exchange && !function.contains("breaker.call(") {
+                wrong.push(format!("{name} sends outside of its breaker: fn {function}"));
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let app = fs::read_to_string("src/app.rs").unwrap();
+    let mut registered = BTreeSet::new();
+    for call in app.split("breakers.add(").skip(1) {
+        registered.insert(call.split("::CLIENT").next().unwrap().to_owned());
+    }
+    assert_eq!(clients, registered, "every client has its breaker in the registry");
+    assert!(clients.len() >= 2, "{clients:?}");
+}
+
+#[test]
+fn no_lock_is_held_across_an_await() {
+    let settings = fs::read_to_string("Cargo.toml").unwrap();
+    assert!(settings.contains("\nawait_holding_lock = \"deny\"\n"), "the lint that sees it is on");
+    let mut excused = Vec::new();
+    walk(Path::new("src"), &mut |file| {
+        if fs::read_to_string(file).unwrap().contains("await_holding_lock") {
+            excused.push(file.display().to_string());
+        }
+    });
+    assert!(excused.is_empty(), "excused from it: {excused:?}");
+}
+
 fn modules(file: &str) -> Vec<&str> {
     file.split('/').collect()
 }

@@ -13,6 +13,8 @@ mod bed;
 mod clients;
 mod faults;
 mod load;
+#[path = "../machine.rs"]
+mod machine;
 mod report;
 
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ use crate::config::{ConfigProblem, Loaded, Sources, load};
 
 mod api;
 mod assembled;
+mod breaker;
 mod check_config;
 mod explain;
 mod healthcheck;
@@ -43,6 +44,7 @@ Examples:
   dealix-api status                 what is wrong, and what to do next
   dealix-api explain ID             what an id is the name of, and what happened to it
   dealix-api token issue --ttl 1h   a token for the admin routes
+  dealix-api breaker list           whom we call, and whom we leave alone
 
 Exit codes:
   0   done; for serve: stopped when asked to
@@ -64,6 +66,7 @@ enum Command {
     #[command(after_long_help = "Example:\n  dealix-api openapi | jq '.paths | keys'")]
     Openapi,
     Token(token::Token),
+    Breaker(breaker::Breaker),
     Healthcheck(healthcheck::Healthcheck),
     Status(status::Status),
     Explain(explain::Explain),
@@ -119,6 +122,10 @@ pub async fn run(cli: Cli, sources: &Sources, mut out: Output) -> ExitCode {
         },
         Command::Token(command) => match load(sources) {
             Ok(loaded) => command.run(&loaded, &mut out),
+            Err(problems) => refuse(&problems, &mut out),
+        },
+        Command::Breaker(command) => match load(sources) {
+            Ok(loaded) => Box::pin(command.run(&loaded, &mut out)).await,
             Err(problems) => refuse(&problems, &mut out),
         },
     };

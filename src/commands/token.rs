@@ -69,7 +69,7 @@ fn scope(text: &str) -> Result<Scope, String> {
     known.ok_or_else(|| format!("one of {}", Scope::ALL.map(Scope::name).join(", ")))
 }
 
-fn lifetime(text: &str) -> Result<Duration, String> {
+pub(super) fn lifetime(text: &str) -> Result<Duration, String> {
     let unit_secs = |unit| match unit {
         's' => Some(1),
         'm' => Some(60),
@@ -86,7 +86,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a number with s, m, h or d, at most 30d".to_owned())
 }
 
-fn subject(text: &str) -> Result<String, String> {
+pub(super) fn subject(text: &str) -> Result<String, String> {
     let is_right =
         (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     is_right.then(|| text.to_owned()).ok_or_else(|| "1 to 64 visible ASCII characters".to_owned())
