@@ -16,7 +16,7 @@ where not exists (select from pg_database where datname = 'dealix') \gexec
 revoke all on database dealix from public;
 
 -- A transaction that nobody ends keeps its locks and stops vacuum from cleaning up.
-alter role dealix in database dealix set idle_in_transaction_session_timeout = '60s';
+alter role dealix in database dealix set idle_in_transaction_session_timeout = '10s';
 alter role dealix in database dealix set timezone = 'UTC';
 
 \connect dealix

@@ -29,10 +29,11 @@ pub mod troubles;
 pub mod webhook_events;
 pub mod webhook_leases;
 
-/// How long a request waits for Postgres before it is told that the store is away.
+/// How long a request, or a step of a loop, waits for Postgres before it takes the store to be away.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Ends work for a request that waits too long: a frozen Postgres must not hold its caller.
+/// Ends work that waits too long: a frozen Postgres, or a connection that is lost without a word, must
+/// not hold its caller. What was under way may have been committed all the same.
 pub async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

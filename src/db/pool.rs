@@ -29,7 +29,14 @@ pub fn open(url: &SecretString, max_connections: u32) -> anyhow::Result<PgPool> 
         ("synchronous_commit", "on"),
         ("default_transaction_isolation", "read committed"),
         ("lock_timeout", "5s"),
-        ("idle_in_transaction_session_timeout", "30s"),
+        // We may be gone without the server having heard of it: what we had locked is free again
+        // before its lease ends, and our place among its connections a minute later. Between two
+        // statements of a transaction we do nothing that takes time.
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("tcp_user_timeout", "10s"),
+        ("tcp_keepalives_idle", "30s"),
+        ("tcp_keepalives_interval", "10s"),
+        ("tcp_keepalives_count", "3"),
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)

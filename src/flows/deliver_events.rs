@@ -32,7 +32,8 @@ impl DeliverEvents {
     pub async fn run(&self) -> sqlx::Result<bool> {
         let (token, now) = (Uuid::new_v4(), self.clock.now());
         let limit = self.batch_size;
-        let mut rows = db::outbox::claim(&self.db, token, now, now + self.lease, limit).await?;
+        let claim = db::outbox::claim(&self.db, token, now, now + self.lease, limit);
+        let mut rows = db::in_time(claim).await?;
         rows.sort_by_key(|row| row.id);
         if rows.is_empty() {
             return Ok(false);
@@ -44,7 +45,9 @@ impl DeliverEvents {
             match (self.send(part).await, part) {
                 (Ok(BatchOutcome::Accepted), part) => {
                     faults::step("outbox_accepted");
-                    db::outbox::set_sent(&self.db, &ids(part), token, self.clock.now()).await?;
+                    let ids = ids(part);
+                    let set_sent = db::outbox::set_sent(&self.db, &ids, token, self.clock.now());
+                    db::in_time(set_sent).await?;
                     faults::step("outbox_marked");
                 }
                 (Ok(BatchOutcome::Refused), [row]) => self.set_refused(row, token).await?,
@@ -80,7 +83,7 @@ impl DeliverEvents {
         tracing::error!(outbox.uuid = %row.uuid, "Analytics refused the event {}", row.name);
         let now = self.clock.now();
         faults::step("outbox_refused");
-        db::outbox::set_refused(&self.db, row.id, token, "refused", now).await?;
+        db::in_time(db::outbox::set_refused(&self.db, row.id, token, "refused", now)).await?;
         faults::step("outbox_refusal_marked");
         Ok(())
     }
@@ -97,7 +100,7 @@ impl DeliverEvents {
             | ClientError::Unreadable { .. } => OUTAGE_PAUSE,
         };
         let next: DateTime<Utc> = self.clock.now() + pause;
-        db::outbox::release(&self.db, ids, token, error.class(), next).await
+        db::in_time(db::outbox::release(&self.db, ids, token, error.class(), next)).await
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::db;
 use crate::flows::settling::expire_subscriptions::ExpireSubscriptions;
 use crate::jobs::{Cadence, Step, repeat};
 
@@ -24,7 +25,7 @@ impl ExpireSubscriptionsJob {
 
     /// Writes down one page.
     pub async fn step(&self) -> anyhow::Result<Step> {
-        let written = self.flow.expire_page().await?;
+        let written = db::in_time(Box::pin(self.flow.expire_page())).await?;
         Ok(if written == 0 { Step::Idle } else { Step::Worked })
     }
 }

@@ -32,7 +32,8 @@ impl ForgetKeysJob {
     /// Forgets one page.
     pub async fn step(&self) -> anyhow::Result<Step> {
         let now = self.clock.now();
-        let forgotten = db::idempotency_keys::delete_expired(&self.db, now, PAGE).await?;
+        let forgotten =
+            db::in_time(db::idempotency_keys::delete_expired(&self.db, now, PAGE)).await?;
         if forgotten > 0 {
             faults::step("keys_forgotten");
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use dealix_sandbox::{Options, Sandbox};
+use dealix_sandbox::{Options, Sandbox, cards};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -138,4 +138,51 @@ async fn a_callback_is_200_in_time_while_postgres_is_frozen(db: PgPool) {
         assert_eq!(shop.app.post(path, json!({})).await.status, StatusCode::OK);
         assert!(began.elapsed() < Duration::from_secs(2), "{path}: {:?}", began.elapsed());
     }
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_connection_that_is_lost_in_the_middle_of_a_step_is_noticed_long_before_the_step_ends(
+    db: PgPool,
+) {
+    // Longer than noticing takes, shorter than what ends a step that hangs.
+    let in_time = Duration::from_secs(12);
+    let (postgres, url) = Proxy::to_postgres(&db).await;
+    let few = ("DATABASE_MAX_CONNECTIONS", "2");
+    let shop = Shop::open_alone(&[("DATABASE_URL", &url), few]).await;
+    for is_told in [true, false] {
+        let bought = shop.buy().await;
+        shop.run_jobs().await;
+        shop.pay(&bought, cards::MADA_APPROVED).await;
+        if is_told {
+            shop.deliver_webhooks().await;
+        } else {
+            drop(shop.sandbox.take_held_webhooks());
+            shop.advance(Duration::from_secs(11));
+            shop.look(&bought).await;
+        }
+        // What settles the payment has said that it is done, and hears nothing any more.
+        postgres.freeze_at("COMMIT");
+        let jobs = shop.app.app.run_jobs_until_idle();
+        let outcome = tokio::time::timeout(in_time, jobs).await;
+        assert!(outcome.expect("it hung").is_err(), "told: {is_told}");
+        postgres.thaw_for_new_connections();
+        // The server has not heard that anybody is gone, and keeps what the lost session has locked.
+        let silence =
+            "select setting from pg_settings where name = 'idle_in_transaction_session_timeout'";
+        let silence: String = sqlx::query_scalar(silence).fetch_one(&shop.app.db).await.unwrap();
+        assert_eq!(silence, "10000", "in milliseconds: by then it ends the session by itself");
+        end_lost_sessions(&db).await;
+        shop.advance(Duration::from_secs(60));
+        shop.run_jobs().await;
+        assert_eq!(shop.look(&bought).await["status"], "paid", "told: {is_told}");
+    }
+    assert_eq!(shop.sandbox.ledger().posthog_events_named("payment_succeeded").count(), 2);
+}
+
+/// Ends the sessions that wait in the middle of a transaction, as the server does when its patience ends.
+async fn end_lost_sessions(db: &PgPool) {
+    let end = "select count(*) filter (where pg_terminate_backend(pid, 10000)) from pg_stat_activity \
+        where datname = current_database() and state = 'idle in transaction'";
+    let ended: i64 = sqlx::query_scalar(end).fetch_one(db).await.unwrap();
+    assert_eq!(ended, 1);
 }

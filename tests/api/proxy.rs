@@ -26,6 +26,8 @@ struct Weather {
     /// Connections made before this many freezes were survived are dead, though nobody says so.
     lost_before: u64,
     freezes: u64,
+    /// Freezes as soon as this is on its way.
+    freezes_at: Option<&'static str>,
 }
 
 /// Listens on a port of its own, for as long as it lives.
@@ -80,14 +82,15 @@ impl Proxy {
     async fn to(store: Store) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (weather, outlook) = watch::channel(Weather::default());
+        let weather = watch::Sender::new(Weather::default());
+        let seen = weather.clone();
         let asked = Arc::<AtomicU64>::default();
         let mut accepting = JoinSet::new();
         let count = Arc::clone(&asked);
         accepting.spawn(async move {
             let mut relays = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                relays.spawn(connect(client, store.clone(), outlook.clone(), Arc::clone(&count)));
+                relays.spawn(connect(client, store.clone(), seen.clone(), Arc::clone(&count)));
             }
         });
         Self { port, weather, asked, _accepting: accepting }
@@ -99,6 +102,11 @@ impl Proxy {
             weather.is_frozen = true;
             weather.freezes += 1;
         });
+    }
+
+    /// As soon as somebody says this, in one piece, nothing passes any more, that included.
+    pub fn freeze_at(&self, words: &'static str) {
+        self.weather.send_modify(|weather| weather.freezes_at = Some(words));
     }
 
     /// Everything passes again, what was held back first.
@@ -124,7 +132,7 @@ impl Proxy {
 async fn connect(
     client: TcpStream,
     store: Store,
-    outlook: watch::Receiver<Weather>,
+    weather: watch::Sender<Weather>,
     asked: Arc<AtomicU64>,
 ) {
     let (client_reads, client_writes) = client.into_split();
@@ -134,8 +142,8 @@ async fn connect(
             let (reads, writes) = store.into_split();
             let back = Arc::default();
             tokio::join!(
-                relay(client_reads, writes, outlook.clone(), asked),
-                relay(reads, client_writes, outlook, back)
+                relay(client_reads, writes, weather.clone(), asked),
+                relay(reads, client_writes, weather, back)
             );
         }
         Store::Tcp(address) => {
@@ -143,8 +151,8 @@ async fn connect(
             let (reads, writes) = store.into_split();
             let back = Arc::default();
             tokio::join!(
-                relay(client_reads, writes, outlook.clone(), asked),
-                relay(reads, client_writes, outlook, back)
+                relay(client_reads, writes, weather.clone(), asked),
+                relay(reads, client_writes, weather, back)
             );
         }
     }
@@ -153,13 +161,23 @@ async fn connect(
 async fn relay(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut outlook: watch::Receiver<Weather>,
+    weather: watch::Sender<Weather>,
     passed: Arc<AtomicU64>,
 ) {
+    let mut outlook = weather.subscribe();
     let born = outlook.borrow().freezes;
     let may_pass = |weather: &Weather| !weather.is_frozen && born >= weather.lost_before;
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        weather.send_if_modified(|weather| {
+            let freezes = weather.freezes_at.is_some_and(|words| said.contains(words));
+            if freezes {
+                *weather = Weather { is_frozen: true, freezes_at: None, ..*weather };
+                weather.freezes += 1;
+            }
+            freezes
+        });
         if outlook.wait_for(may_pass).await.is_err() {
             return;
         }

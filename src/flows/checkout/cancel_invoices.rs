@@ -57,28 +57,40 @@ impl CancelInvoices {
     /// Deals with the invoice that waits for longest; `false` when none does, or the provider is away.
     pub async fn cancel_one(&self) -> sqlx::Result<bool> {
         let (token, now) = (Uuid::new_v4(), self.clock.now());
-        let claimed = db::invoices::claim_cancel(&self.db, token, now, now + self.lease).await?;
+        let claim = db::invoices::claim_cancel(&self.db, token, now, now + self.lease);
+        let claimed = db::in_time(claim).await?;
         let Some(claimed) = claimed else { return Ok(false) };
         faults::step("surplus_claimed");
-        match self.try_to_cancel(&claimed).await {
-            Ok(Verdict::Cancel | Verdict::Ended) => self.finish(&claimed, token, "canceled").await,
+        let verdict = self.try_to_cancel(&claimed).await;
+        db::in_time(Box::pin(self.write(&claimed, token, verdict))).await
+    }
+
+    /// Writes down what came of it.
+    async fn write(
+        &self,
+        claimed: &ClaimedCancel,
+        token: Uuid,
+        verdict: Result<Verdict, ClientError>,
+    ) -> sqlx::Result<bool> {
+        match verdict {
+            Ok(Verdict::Cancel | Verdict::Ended) => self.finish(claimed, token, "canceled").await,
             Ok(Verdict::Settle) => {
                 let (checkout, now) = (claimed.checkout_id, self.clock.now());
                 db::looks::prompt(&self.db, checkout, TimeDelta::zero(), now).await?;
                 self.wake.checkouts.notify_one();
-                self.finish(&claimed, token, "paid").await
+                self.finish(claimed, token, "paid").await
             }
             Ok(Verdict::Held) => {
-                self.release(&claimed, token, claimed.failures, "held", HOLD_PAUSE).await?;
+                self.release(claimed, token, claimed.failures, "held", HOLD_PAUSE).await?;
                 Ok(true)
             }
             Ok(Verdict::NotOurs) => {
-                self.ask_person(&claimed, token, "it does not name this checkout").await
+                self.ask_person(claimed, token, "it does not name this checkout").await
             }
             Err(error) if error.is_refusal() && claimed.failures + 1 >= ATTEMPTS => {
-                self.ask_person(&claimed, token, "the provider does not cancel it").await
+                self.ask_person(claimed, token, "the provider does not cancel it").await
             }
-            Err(error) => self.wait(&claimed, token, &error).await.map(|()| error.is_refusal()),
+            Err(error) => self.wait(claimed, token, &error).await.map(|()| error.is_refusal()),
         }
     }
 

@@ -96,19 +96,19 @@ impl HealCheckouts {
     pub async fn heal_one(&self) -> sqlx::Result<Healed> {
         let (token, now) = (Uuid::new_v4(), self.clock.now());
         let lease_until = now + self.lease;
-        let claimed = db::looks::claim(&self.db, token, now, lease_until).await?;
+        let claimed = db::in_time(db::looks::claim(&self.db, token, now, lease_until)).await?;
         let Some(claimed) = claimed else { return Ok(Healed::NoneDue) };
         faults::step("look_claimed");
         let intent = Intent::from(&claimed);
         let look = Look { token, lease_until, claimed, intent };
         match self.look(&look).await {
             Ok(()) => {
-                self.finish(&look).await?;
+                db::in_time(self.finish(&look)).await?;
                 self.wake.outbox.notify_one();
                 Ok(Healed::One)
             }
             Err(Unseen::Provider(error)) => {
-                self.wait(&look, &error).await?;
+                db::in_time(self.wait(&look, &error)).await?;
                 Ok(if error.is_refusal() { Healed::One } else { Healed::ProviderAway })
             }
             Err(Unseen::Storage(error)) => Err(error),
@@ -128,7 +128,7 @@ impl HealCheckouts {
         let checkout = look.intent.id;
         faults::step("look_begun");
         let mut ends = Vec::new();
-        for stored in db::invoices::list(&self.db, checkout).await? {
+        for stored in db::in_time(db::invoices::list(&self.db, checkout)).await? {
             match self.moyasar.fetch_invoice(&stored.id).await {
                 Ok(invoice) => {
                     ends.push(end(&invoice.status));
@@ -145,36 +145,43 @@ impl HealCheckouts {
         if let Some(Some(status)) = ends.first()
             && ends.iter().all(Option::is_some)
         {
-            db::checkouts::close(&self.db, checkout, *status, self.clock.now()).await?;
+            let close = db::checkouts::close(&self.db, checkout, *status, self.clock.now());
+            db::in_time(close).await?;
         }
         Ok(())
     }
 
     /// Finds out whether a checkout has an invoice, and opens or ends it; tells whether it has one.
     async fn resolve(&self, look: &Look) -> Result<bool, Unseen> {
-        let Look { token, claimed, intent, .. } = look;
         // Also where a payment has made an invoice known: it may be the younger of two.
-        let Found { pages, strange, is_complete } = search(&self.moyasar, intent).await?;
-        let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
-        if db::looks::lock(&mut *tx, intent.id, *token).await?.is_none() {
-            return Ok(false);
+        let found = search(&self.moyasar, &look.intent).await?;
+        match db::in_time(self.write(look, &found)).await? {
+            Some(false) if !found.is_complete => {
+                let flaw = Flaw::CutShort;
+                Err(ClientError::Unreadable { client: moyasar::CLIENT, flaw }.into())
+            }
+            is_open => Ok(is_open == Some(true)),
         }
-        let questions = ask_about_strange(&mut tx, intent.id, &strange, now).await?;
-        let is_open = open(&mut tx, intent, &pages, self.analytics, now).await?.is_some();
+    }
+
+    /// Opens or ends a checkout by what was found; none if somebody else looks after it by now.
+    async fn write(&self, look: &Look, found: &Found) -> sqlx::Result<Option<bool>> {
+        let Look { token, claimed, intent, .. } = look;
+        let (now, mut tx) = (self.clock.now(), self.db.begin().await?);
+        if db::looks::lock(&mut *tx, intent.id, *token).await?.is_none() {
+            return Ok(None);
+        }
+        let questions = ask_about_strange(&mut tx, intent.id, &found.strange, now).await?;
+        let is_open = open(&mut tx, intent, &found.pages, self.analytics, now).await?.is_some();
         // While it is young, the request that makes the invoice may still be under way.
-        if !is_open && is_complete && now >= claimed.created_at + self.resolve_after {
+        if !is_open && found.is_complete && now >= claimed.created_at + self.resolve_after {
             refuse(&mut tx, intent.id, now).await?;
         }
         faults::step("resolution_unsaved");
         tx.commit().await?;
         questions.announce();
         faults::step("resolution_saved");
-        if is_open || is_complete {
-            Ok(is_open)
-        } else {
-            Err(ClientError::Unreadable { client: moyasar::CLIENT, flaw: Flaw::CutShort }.into())
-        }
+        Ok(Some(is_open))
     }
 
     async fn settle_payments(
@@ -190,7 +197,7 @@ impl HealCheckouts {
                     format!("it stands in invoice {invoice_id} and names another as its own");
                 let (id, kind) = (Some(payment.id.as_str()), "strange_payment");
                 let question = self.question(intent.id, id, kind, &difference);
-                Questions::ask_alone(&self.db, &question).await?;
+                db::in_time(Questions::ask_alone(&self.db, &question)).await?;
                 continue;
             }
             // Where it names none: it stands in the invoice that we asked for.
@@ -198,12 +205,16 @@ impl HealCheckouts {
             let (analytics, request_id) = (self.analytics, intent.request_id.as_str());
             let now = self.clock.now();
             let context = Context { analytics, adopted_by: None, request_id, now };
-            let mut tx = self.db.begin().await?;
-            let settled = settle_payment(&mut tx, &payment, &[], context).await?;
-            faults::step("healing_unsaved");
-            tx.commit().await?;
-            settled.questions.announce();
-            faults::step("healing_saved");
+            let settle = async {
+                let mut tx = self.db.begin().await?;
+                let settled = settle_payment(&mut tx, &payment, &[], context).await?;
+                faults::step("healing_unsaved");
+                tx.commit().await?;
+                settled.questions.announce();
+                faults::step("healing_saved");
+                Ok(())
+            };
+            db::in_time(settle).await?;
         }
         Ok(())
     }

@@ -37,8 +37,8 @@ impl Adoption {
         payment: &Payment,
     ) -> Result<Option<Self>, AdoptError> {
         let Some(invoice_id) = &payment.invoice_id else { return Ok(None) };
-        if db::invoices::find_checkout(db, invoice_id).await?.is_some()
-            || db::payments::find_checkout(db, &payment.id).await?.is_some()
+        if db::in_time(db::invoices::find_checkout(db, invoice_id)).await?.is_some()
+            || db::in_time(db::payments::find_checkout(db, &payment.id)).await?.is_some()
         {
             return Ok(None);
         }
@@ -50,7 +50,7 @@ impl Adoption {
             Err(error) => return Err(error.into()),
         };
         let Some(checkout) = named_checkout(&invoice.metadata) else { return Ok(None) };
-        let is_ours = db::checkouts::find(db, checkout).await?.is_some();
+        let is_ours = db::in_time(db::checkouts::find(db, checkout)).await?.is_some();
         Ok(is_ours.then_some(Self { checkout, invoice }))
     }
 

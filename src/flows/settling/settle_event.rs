@@ -19,7 +19,7 @@ use crate::domain::funnel::Analytics;
 use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::questions::Questions;
-use crate::flows::settling::attempt::{Unsettled, prepare, question};
+use crate::flows::settling::attempt::{Prepared, Unsettled, prepare, question};
 use crate::flows::settling::company::Company;
 use crate::tasks::guarded;
 use crate::wake::Wake;
@@ -111,7 +111,8 @@ impl SettleEvents {
     pub async fn settle_next(&self) -> sqlx::Result<Option<Settling>> {
         let _beside_others = self.company.join().await;
         let lease = self.new_lease();
-        let mut events = db::webhook_leases::claim(&self.db, &lease, SIBLINGS).await?;
+        let claim = db::webhook_leases::claim(&self.db, &lease, SIBLINGS);
+        let mut events = db::in_time(claim).await?;
         if events.is_empty() {
             return Ok(None);
         }
@@ -124,19 +125,21 @@ impl SettleEvents {
     /// Settles one event that a process has ended with, while this process settles nothing else.
     pub async fn settle_suspect(&self) -> sqlx::Result<Option<Settling>> {
         let (process, now) = (self.process, self.clock.now());
-        if !db::webhook_leases::has_suspect(&self.db, process, now).await? {
+        if !db::in_time(db::webhook_leases::has_suspect(&self.db, process, now)).await? {
             return Ok(None);
         }
         let _alone = self.company.clear().await;
         let lease = self.new_lease();
-        let Some(event) = db::webhook_leases::claim_suspect(&self.db, &lease).await? else {
+        let claim = db::webhook_leases::claim_suspect(&self.db, &lease);
+        let Some(event) = db::in_time(claim).await? else {
             return Ok(None);
         };
         faults::step("suspect_claimed");
         let deaths_alone = event.deaths.saturating_sub(1);
         let claim = Claim { token: lease.token, events: vec![event] };
         if deaths_alone >= DEATHS_ALONE {
-            return self.count_failure(&claim, &Unsettled::Poison(deaths_alone)).await.map(Some);
+            let poison = Unsettled::Poison(deaths_alone);
+            return db::in_time(self.count_failure(&claim, &poison)).await.map(Some);
         }
         self.settle(claim).await.map(Some)
     }
@@ -145,8 +148,9 @@ impl SettleEvents {
     /// from the queue. The caller decides by [`Self::company`] beside whom.
     pub async fn settle_one(&self, id: Uuid) -> sqlx::Result<SettlingOne> {
         let lease = self.new_lease();
-        let Some(event) = db::webhook_leases::claim_one(&self.db, id, &lease).await? else {
-            let has_ended = db::webhook_leases::has_ended(&self.db, id).await?;
+        let claim = db::webhook_leases::claim_one(&self.db, id, &lease);
+        let Some(event) = db::in_time(claim).await? else {
+            let has_ended = db::in_time(db::webhook_leases::has_ended(&self.db, id)).await?;
             return Ok(if has_ended { SettlingOne::HasEnded } else { SettlingOne::IsInHand });
         };
         let claim = Claim { token: lease.token, events: vec![event] };
@@ -173,14 +177,20 @@ impl SettleEvents {
                 drop(db::in_time(self.give_back(&claim, "storage", OUTAGE_PAUSE)).await);
                 Err(error)
             }
-            Err(error) => self.count_failure(&claim, &error).await,
+            Err(error) => db::in_time(self.count_failure(&claim, &error)).await,
         }
     }
 
-    /// Everything that the payment brings about, and the end of its events, in one transaction.
     async fn try_to_settle(&self, claim: &Claim) -> Result<(), Unsettled> {
         let payment_id = claim.events.first().and_then(|event| event.payment_id.as_deref());
         let prepared = prepare(&self.db, &self.moyasar, payment_id).await?;
+        db::in_time(Box::pin(self.write(claim, &prepared))).await?;
+        faults::step("settlement_saved");
+        Ok(())
+    }
+
+    /// Everything that the payment brings about, and the end of its events, in one transaction.
+    async fn write(&self, claim: &Claim, prepared: &Prepared) -> sqlx::Result<()> {
         let (ids, now) = (claim.ids(), self.clock.now());
         let mut tx = self.db.begin().await?;
         let settled = prepared.apply(&mut tx, &claim.events, self.analytics, now).await?;
@@ -192,7 +202,6 @@ impl SettleEvents {
             tracing::warn!(events = ?ids, "Events were settled by somebody else meanwhile");
             tx.rollback().await?;
         }
-        faults::step("settlement_saved");
         Ok(())
     }
 
@@ -202,7 +211,7 @@ impl SettleEvents {
         let retry_after = asked.clamp(Duration::from_secs(1), LONGEST_PAUSE);
         let class = error.class();
         faults::step("outage_met");
-        self.give_back(claim, class, retry_after).await?;
+        db::in_time(self.give_back(claim, class, retry_after)).await?;
         faults::step("outage_noted");
         Ok(Settling::Outage { class, retry_after })
     }
