@@ -255,6 +255,12 @@ impl App {
         self.state.tasks.start("commit_events", |stop| job.run(stop));
     }
 
+    /// Starts what reports to Sentry wait for. Whoever runs the jobs without [`Self::start_jobs`] calls this.
+    pub fn start_reports(&self) {
+        let send_reports = self.watch.send_reports.clone();
+        self.state.tasks.start("send_reports", |stop| send_reports.run(stop));
+    }
+
     /// Answers who connects to `listener`, until [`Self::requests`] are told to stop.
     pub fn serve(&self, listener: TcpListener) {
         self.start_inbox();
@@ -284,13 +290,12 @@ impl App {
     /// Starts the background side; in a passive process only what looks and reports.
     pub fn start_jobs(&self) {
         let tasks = &self.state.tasks;
-        let Watch { check_health, upkeep, send_reports, backlog, follow_overrides } =
-            self.watch.clone();
+        let Watch { check_health, upkeep, backlog, follow_overrides, .. } = self.watch.clone();
         // First of all, because whom an operator has cut off should not be called meanwhile.
         tasks.start("follow_overrides", |stop| follow_overrides.run(stop));
         check_health.start(tasks);
         tasks.start("upkeep", |stop| upkeep.run(stop));
-        tasks.start("send_reports", |stop| send_reports.run(stop));
+        self.start_reports();
         tasks.start("watch_backlog", |stop| backlog.run(stop));
         if self.is_passive {
             return;

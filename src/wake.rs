@@ -13,4 +13,6 @@ pub(crate) struct Wake {
     pub checkouts: Arc<Notify>,
     /// Rung when an outbox row was committed.
     pub outbox: Arc<Notify>,
+    /// Rung when a question to a person was committed.
+    pub reviews: Arc<Notify>,
 }

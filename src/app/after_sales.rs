@@ -1,5 +1,6 @@
-//! Wires what looks after checkouts once they were started.
+//! Wires what looks after checkouts once they were started, and who calls a person.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -7,10 +8,12 @@ use chrono::TimeDelta;
 use crate::app::AppState;
 use crate::clients::moyasar::Moyasar;
 use crate::config::Config;
+use crate::flows::announce_reviews::AnnounceReviews;
 use crate::flows::checkout::cancel_invoices::CancelInvoices;
 use crate::flows::checkout::guard_email::EmailGuard;
 use crate::flows::checkout::heal_checkouts::HealCheckouts;
 use crate::jobs::Step;
+use crate::jobs::announce_reviews::AnnounceReviewsJob;
 use crate::jobs::cancel_invoices::CancelInvoicesJob;
 use crate::jobs::forget_keys::ForgetKeysJob;
 use crate::jobs::heal_checkouts::HealCheckoutsJob;
@@ -22,13 +25,22 @@ pub(super) struct AfterSales {
     /// None without a key at the payment provider: there is nobody to ask.
     at_provider: Option<(HealCheckoutsJob, CancelInvoicesJob)>,
     forget_keys: ForgetKeysJob,
+    announce_reviews: AnnounceReviewsJob,
 }
 
 impl AfterSales {
     pub fn new(config: &Config, state: &AppState, moyasar: Option<Moyasar>) -> Self {
-        let AppState { db, clock, wake, analytics, .. } = state.clone();
+        let AppState { db, clock, wake, analytics, check_sentry, .. } = state.clone();
         let lease = TimeDelta::seconds(config.jobs.lease_secs.into());
         let forget_keys = ForgetKeysJob { db: db.clone(), clock: clock.clone() };
+        let announce_reviews = AnnounceReviewsJob {
+            flow: AnnounceReviews {
+                db: db.clone(),
+                sentry: check_sentry.sentry,
+                clock: clock.clone(),
+            },
+            bell: Arc::clone(&wake.reviews),
+        };
         let at_provider = moyasar.map(|moyasar| {
             let cancel = CancelInvoices {
                 db: db.clone(),
@@ -42,17 +54,18 @@ impl AfterSales {
             let tick = Duration::from_millis(config.jobs.tick_ms);
             (HealCheckoutsJob { flow: heal, tick }, CancelInvoicesJob { flow: cancel })
         });
-        Self { at_provider, forget_keys }
+        Self { at_provider, forget_keys, announce_reviews }
     }
 
     /// Starts all of them.
     pub fn start(&self, tasks: &Tasks) {
-        let Self { at_provider, forget_keys } = self.clone();
+        let Self { at_provider, forget_keys, announce_reviews } = self.clone();
         if let Some((heal, cancel)) = at_provider {
             tasks.start("heal_checkouts", |stop| heal.run(stop));
             tasks.start("cancel_invoices", |stop| cancel.run(stop));
         }
         tasks.start("forget_keys", |stop| forget_keys.run(stop));
+        tasks.start("announce_reviews", |stop| announce_reviews.run(stop));
     }
 
     /// Runs one step of each.
@@ -61,7 +74,8 @@ impl AfterSales {
         if let Some((heal, cancel)) = &self.at_provider {
             step = step.or(heal.step().await?).or(cancel.step().await?);
         }
-        Ok(step)
+        // Last: what the others have asked in this round is told in it.
+        Ok(step.or(self.announce_reviews.step().await?))
     }
 }
 

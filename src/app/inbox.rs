@@ -81,7 +81,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
     let letters = Letters::new(redis, prefix, process, BUILD.commit);
     let max_retries = config.dlq.max_retries;
     let is_async = config.flags.new_queue_enabled;
-    let (commits, commit_events) = commit_queue(db.clone(), clock.clone());
+    let (commits, commit_events) = commit_queue(db.clone(), clock.clone(), wake.clone());
     let (offered, keep_quarantine) = quarantine(db.clone(), clock.clone());
     let inbox = Arc::new(Inbox {
         secrets: WebhookSecrets::new(&config.moyasar),

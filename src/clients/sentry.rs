@@ -42,6 +42,8 @@ pub struct Report {
     pub request_id: Option<String>,
     /// What else was said.
     pub fields: BTreeMap<&'static str, String>,
+    /// What makes it the same matter as another report; if there is none, Sentry judges by the text.
+    pub fingerprint: Option<String>,
 }
 
 /// Who reports.
@@ -148,7 +150,9 @@ impl Sentry {
 
 impl Reporting {
     fn capture(&self, event_id: Uuid, report: Report) {
-        let Report { message, logger, request_id, fields } = report;
+        let Report { message, logger, request_id, fields, fingerprint } = report;
+        let default = Event::default();
+        let fingerprint = fingerprint.map(|text| vec![text.into()].into());
         let event = Event {
             event_id,
             level: Level::Error,
@@ -157,7 +161,8 @@ impl Reporting {
             timestamp: SystemTime::from(self.clock.now()),
             tags: request_id.into_iter().map(|id| (REQUEST_ID.to_owned(), id)).collect(),
             extra: fields.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect(),
-            ..Event::default()
+            fingerprint: fingerprint.unwrap_or(default.fingerprint),
+            ..default
         };
         self.client.capture_event(event, None);
     }

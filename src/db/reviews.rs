@@ -86,6 +86,40 @@ pub async fn list(
     .await
 }
 
+/// Reviews that nobody has been told of yet, oldest first.
+pub async fn list_unannounced(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Vec<Review>> {
+    sqlx::query_as!(
+        Review,
+        r#"
+        select id, kind, payment_id, checkout_id as "checkout_id: CheckoutId", event_id, difference,
+            state as "state: ReviewState", opened_at, resolution, reason, resolved_by, resolved_at
+        from reviews
+        where announced_at is null
+        order by id
+        limit $1
+        "#,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Marks reviews as announced.
+pub async fn set_announced(
+    db: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update reviews set announced_at = $2 where id = any($1) and announced_at is null",
+        ids,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Locks a review until the transaction ends, so that two people cannot both resolve it.
 pub async fn lock(tx: &mut PgTransaction<'_>, id: Uuid) -> sqlx::Result<Option<Review>> {
     sqlx::query_as!(

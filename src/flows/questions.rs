@@ -1,26 +1,18 @@
-//! Ask a person: a question is written in the transaction that brought it up, and whoever is on duty is
-//! told once it is committed.
+//! Ask a person: a question is written in the transaction that brought it up, and announced by
+//! [`announce_reviews`](crate::flows::announce_reviews) once it is committed.
 
 use sqlx::{PgExecutor, PgPool};
-use uuid::Uuid;
 
 use crate::db;
 use crate::db::reviews::NewReview;
-use crate::domain::checkout::CheckoutId;
+use crate::wake::Wake;
 
 /// Questions to a person, asked in a transaction, announced once it is committed.
 #[must_use]
 #[derive(Debug, Default)]
-pub(super) struct Questions(Vec<Question>);
-
-/// A question that was not asked before.
-#[derive(Debug)]
-struct Question {
-    kind: &'static str,
-    payment: Option<String>,
-    checkout: Option<CheckoutId>,
-    event: Option<Uuid>,
-    difference: String,
+pub(super) struct Questions {
+    /// How many of them were not asked before.
+    new: usize,
 }
 
 impl Questions {
@@ -30,36 +22,22 @@ impl Questions {
         db: impl PgExecutor<'_>,
         review: &NewReview<'_>,
     ) -> sqlx::Result<()> {
-        if db::reviews::insert(db, review).await? {
-            self.0.push(Question {
-                kind: review.kind,
-                payment: review.payment_id.map(str::to_owned),
-                checkout: review.checkout_id,
-                event: review.event_id,
-                difference: review.difference.to_owned(),
-            });
-        }
+        self.new += usize::from(db::reviews::insert(db, review).await?);
         Ok(())
     }
 
-    /// Writes a question that is part of nothing else, if it is new, and tells whoever is on duty.
-    pub async fn ask_alone(db: &PgPool, review: &NewReview<'_>) -> sqlx::Result<()> {
+    /// Writes a question that is part of nothing else, if it is new, and has it announced.
+    pub async fn ask_alone(db: &PgPool, wake: &Wake, review: &NewReview<'_>) -> sqlx::Result<()> {
         let mut questions = Self::default();
         questions.ask(db, review).await?;
-        questions.announce();
+        questions.announce(wake);
         Ok(())
     }
 
-    /// Tells whoever is on duty.
-    pub fn announce(self) {
-        for Question { kind, payment, checkout, event, difference } in self.0 {
-            tracing::error!(
-                payment.id = payment,
-                checkout.id = checkout.map(tracing::field::display),
-                event.id = event.map(tracing::field::display),
-                kind,
-                "A person must decide: {difference}"
-            );
+    /// Has them announced at once. Who dies before this is not needed for it: the rows say what is owed.
+    pub fn announce(self, wake: &Wake) {
+        if self.new > 0 {
+            wake.reviews.notify_one();
         }
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod alerts;
+mod announcing;
 mod audit;
 mod breakers;
 mod checkout;

@@ -1,10 +1,11 @@
 //! What goes on beside a sale while the service dies: letters that fail, refusals, questions, and what
 //! is done unasked.
 
-use dealix_sandbox::{Fault, Operation, Trouble};
+use dealix_sandbox::{Fault, Operation, SentryItem, Trouble};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::world::{Bought, World, good_card, until};
 
@@ -232,7 +233,8 @@ pub async fn a_stubborn_surplus(db: PgPool, step: &'static str) {
     world.end().await;
 }
 
-/// An event that names no payment waits to be settled, as an older release stored them.
+/// An event that names no payment waits to be settled, as an older release stored them. A person is
+/// asked, and whoever is on duty is told, wherever it died.
 pub async fn an_event_without_a_payment(db: PgPool, step: &'static str) {
     let event = "insert into webhook_events
         (id, source, dedupe_key, body, body_sha256, status, next_attempt_at, request_id, received_at)
@@ -243,8 +245,17 @@ pub async fn an_event_without_a_payment(db: PgPool, step: &'static str) {
         (world.count("webhook_events where status = 'done'").await == 1).then_some(())
     })
     .await;
+    until("it is announced", async || {
+        (world.count("reviews where announced_at is not null").await == 1).then_some(())
+    })
+    .await;
     world.until_dead().await;
     assert_eq!(world.count("reviews where kind = 'malformed_event'").await, 1);
     assert_eq!(world.count("reviews").await, 1);
+    // Told twice or once, it is one matter.
+    let id: Uuid = sqlx::query_scalar("select id from reviews").fetch_one(&world.db).await.unwrap();
+    let ledger = world.sandbox.ledger();
+    let told = |item: &&SentryItem| item.payload["fingerprint"] == json!([format!("review {id}")]);
+    assert!((1..=2).contains(&ledger.sentry_events().filter(told).count()));
     world.end().await;
 }

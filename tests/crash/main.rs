@@ -80,7 +80,8 @@ killed_at! {
     a_question_of_price: answer_unsaved answer_saved;
     a_visitor: demo_unsaved demo_saved;
     a_stubborn_surplus: surplus_unasked surplus_asked;
-    an_event_without_a_payment: question_unsaved;
+    an_event_without_a_payment:
+        question_unsaved reviews_unannounced reviews_announced reviews_marked;
     a_lost_webhook:
         look_begun healing_unsaved healing_saved;
 }

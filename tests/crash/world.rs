@@ -76,6 +76,7 @@ impl World {
             ("MOYASAR_WEBHOOK_SECRET", WEBHOOK_SECRET.to_owned()),
             ("POSTHOG_HOST", sandbox.posthog_url().into()),
             ("POSTHOG_API_KEY", sandbox.posthog_key().to_owned()),
+            ("SENTRY_DSN", sandbox.sentry_dsn()),
             ("JWT_SECRET_KEY", "jwt-secret-for-tests-0123456789abcdef".to_owned()),
             ("ADMIN_API_KEYS", ADMIN_KEY.to_owned()),
         ];

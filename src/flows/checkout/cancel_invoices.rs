@@ -153,7 +153,7 @@ impl CancelInvoices {
             faults::step("surplus_unasked");
             tx.commit().await?;
             faults::step("surplus_asked");
-            questions.announce();
+            questions.announce(&self.wake);
         }
         Ok(true)
     }

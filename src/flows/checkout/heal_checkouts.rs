@@ -179,7 +179,7 @@ impl HealCheckouts {
         }
         faults::step("resolution_unsaved");
         tx.commit().await?;
-        questions.announce();
+        questions.announce(&self.wake);
         faults::step("resolution_saved");
         Ok(Some(is_open))
     }
@@ -197,7 +197,7 @@ impl HealCheckouts {
                     format!("it stands in invoice {invoice_id} and names another as its own");
                 let (id, kind) = (Some(payment.id.as_str()), "strange_payment");
                 let question = self.question(intent.id, id, kind, &difference);
-                db::in_time(Questions::ask_alone(&self.db, &question)).await?;
+                db::in_time(Questions::ask_alone(&self.db, &self.wake, &question)).await?;
                 continue;
             }
             // Where it names none: it stands in the invoice that we asked for.
@@ -210,7 +210,7 @@ impl HealCheckouts {
                 let settled = settle_payment(&mut tx, &payment, &[], context).await?;
                 faults::step("healing_unsaved");
                 tx.commit().await?;
-                settled.questions.announce();
+                settled.questions.announce(&self.wake);
                 faults::step("healing_saved");
                 Ok(())
             };
@@ -236,7 +236,7 @@ impl HealCheckouts {
         db::looks::finish(&mut *tx, intent.id, *token, *lease_until, 0, next).await?;
         faults::step("look_unfinished");
         tx.commit().await?;
-        questions.announce();
+        questions.announce(&self.wake);
         faults::step("look_finished");
         Ok(())
     }
@@ -256,7 +256,7 @@ impl HealCheckouts {
             error.is_refusal() && self.clock.now() >= intent.expires_at + UNDECIDED_AFTER;
         if is_hopeless {
             let question = self.question(intent.id, None, "unreadable_checkout", UNREADABLE);
-            Questions::ask_alone(&self.db, &question).await?;
+            Questions::ask_alone(&self.db, &self.wake, &question).await?;
         }
         let next = (!is_hopeless).then(|| self.clock.now() + pause);
         db::looks::finish(&self.db, intent.id, *token, *lease_until, failures, next).await

@@ -307,7 +307,7 @@ impl StartCheckout {
         let open = open(&mut tx, intent, &found.pages, self.analytics, now).await?;
         faults::step("page_unsaved");
         tx.commit().await?;
-        questions.announce();
+        questions.announce(&self.wake);
         open.ok_or(sqlx::Error::RowNotFound)
     }
 

@@ -280,7 +280,7 @@ impl ReplayLetters {
         };
         if letter.is_changed {
             let payment_id = event.payment_id.as_deref();
-            let asked = ask_about_change(&self.db, id, payment_id, self.clock.now());
+            let asked = ask_about_change(&self.db, &self.wake, id, payment_id, self.clock.now());
             db::in_time(asked).await?;
         }
         if is_new {
@@ -320,7 +320,7 @@ impl ReplayLetters {
             Ok(stored)
         };
         let stored = db::in_time(transaction).await?;
-        stored.questions.announce();
+        stored.questions.announce(&self.wake);
         self.wake.outbox.notify_one();
         self.wake.events.notify_one();
         match stored.outcomes.first() {

@@ -197,7 +197,7 @@ impl SettleEvents {
         if db::webhook_leases::finish(&mut tx, &ids, claim.token, settled.outcome, now).await? {
             faults::step("settlement_unsaved");
             tx.commit().await?;
-            settled.questions.announce();
+            settled.questions.announce(&self.wake);
         } else {
             tracing::warn!(events = ?ids, "Events were settled by somebody else meanwhile");
             tx.rollback().await?;
@@ -249,7 +249,7 @@ impl SettleEvents {
         faults::step("failure_uncounted");
         tx.commit().await?;
         faults::step("failure_counted");
-        questions.announce();
+        questions.announce(&self.wake);
         if given_up.is_empty() {
             tracing::warn!(events = ?claim.ids(), class, error = text, "Events failed: {text}");
         } else {

@@ -15,6 +15,7 @@ use crate::db;
 use crate::faults;
 use crate::flows::webhooks::incoming::Incoming;
 use crate::flows::webhooks::store_events::{Stored, StoredEvents, store_events};
+use crate::wake::Wake;
 
 /// How many events may wait for a commit; who comes then does without Postgres.
 const PLACES: usize = 1_024;
@@ -41,6 +42,7 @@ pub(crate) struct CommitEvents {
     db: PgPool,
     waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>,
     gate: Gate,
+    wake: Wake,
 }
 
 /// An event and who waits for it.
@@ -62,10 +64,11 @@ pub(crate) enum Committed {
 }
 
 /// Both ends of a new queue.
-pub(crate) fn commit_queue(db: PgPool, clock: Clock) -> (CommitQueue, CommitEvents) {
+pub(crate) fn commit_queue(db: PgPool, clock: Clock, wake: Wake) -> (CommitQueue, CommitEvents) {
     let (places, waiting) = mpsc::channel(PLACES);
     let gate = Gate { clock, shut_until: Arc::default() };
-    let lanes = CommitEvents { db, waiting: Arc::new(Mutex::new(waiting)), gate: gate.clone() };
+    let waiting = Arc::new(Mutex::new(waiting));
+    let lanes = CommitEvents { db, waiting, gate: gate.clone(), wake };
     (CommitQueue { places, gate }, lanes)
 }
 
@@ -158,7 +161,7 @@ impl CommitEvents {
 
     fn answer(&self, batch: Vec<Waiting>, stored: StoredEvents) {
         self.gate.open();
-        stored.questions.announce();
+        stored.questions.announce(&self.wake);
         for (one, outcome) in batch.into_iter().zip(stored.outcomes) {
             one.tell(match outcome {
                 Stored::New => Committed::New,
@@ -256,7 +259,7 @@ mod tests {
     async fn who_finds_no_place_does_without_postgres_and_nobody_waits_for_longer_than_a_second() {
         let db = PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
         // No lane runs: Postgres holds all of them up.
-        let (queue, lanes) = commit_queue(db, Clock::default());
+        let (queue, lanes) = commit_queue(db, Clock::default(), Wake::default());
         let event = event();
         let waiting = join_all((0..PLACES).map(|_| queue.commit(Arc::clone(&event))));
         let mut waiting = Box::pin(waiting);

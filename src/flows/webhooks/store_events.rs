@@ -10,6 +10,7 @@ use crate::db;
 use crate::db::reviews::NewReview;
 use crate::flows::questions::Questions;
 use crate::flows::webhooks::incoming::{Flaw, Incoming, SOURCE};
+use crate::wake::Wake;
 
 /// What the same id with another body is: somebody's mistake or somebody's attack.
 const CHANGED: Flaw =
@@ -76,11 +77,12 @@ pub(crate) async fn store_events(
 /// Asks about an event whose other body only a letter has seen.
 pub(crate) async fn ask_about_change(
     db: &PgPool,
+    wake: &Wake,
     id: Uuid,
     payment_id: Option<&str>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    Questions::ask_alone(db, &question(id, payment_id, CHANGED, now)).await
+    Questions::ask_alone(db, wake, &question(id, payment_id, CHANGED, now)).await
 }
 
 /// What a person is asked about an event.

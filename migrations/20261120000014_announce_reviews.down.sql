@@ -1,0 +1,2 @@
+drop index reviews_unannounced;
+alter table reviews drop column announced_at;
