@@ -122,6 +122,13 @@ pub fn open_pool(config: &Config) -> anyhow::Result<PgPool> {
     db::pool::open(&config.database.url, config.database.max_connections)
 }
 
+/// What buyers look at.
+fn for_buyers(db: &PgPool, wake: &Wake, clock: &Clock) -> (PromptLook, ShowCheckout) {
+    let (db, clock) = (db.clone(), clock.clone());
+    let prompt_look = PromptLook { db: db.clone(), clock: clock.clone(), wake: wake.clone() };
+    (prompt_look.clone(), ShowCheckout { db, prompt_look, clock })
+}
+
 impl App {
     /// Wires the parts together; reaches out to nothing, but needs a tokio runtime. Tests call
     /// this with a pool of their own.
@@ -164,9 +171,7 @@ impl App {
             clock: clock.clone(),
             wake: wake.clone(),
         };
-        let prompt_look = PromptLook { db: db.clone(), clock: clock.clone(), wake: wake.clone() };
-        let show_checkout =
-            ShowCheckout { db: db.clone(), prompt_look: prompt_look.clone(), clock: clock.clone() };
+        let (prompt_look, show_checkout) = for_buyers(&db, &wake, &clock);
         let redis = Redis::new(&config.redis.url).context("REDIS_URL")?;
         let parts = inbox::wire(Surroundings {
             config,
