@@ -52,6 +52,7 @@ use crate::wake::Wake;
 mod after_sales;
 mod inbox;
 mod jobs;
+mod people;
 
 use self::after_sales::AfterSales;
 use self::inbox::{Parts, Surroundings};
@@ -122,13 +123,6 @@ pub fn open_pool(config: &Config) -> anyhow::Result<PgPool> {
     db::pool::open(&config.database.url, config.database.max_connections)
 }
 
-/// What buyers look at.
-fn for_buyers(db: &PgPool, wake: &Wake, clock: &Clock) -> (PromptLook, ShowCheckout) {
-    let (db, clock) = (db.clone(), clock.clone());
-    let prompt_look = PromptLook { db: db.clone(), clock: clock.clone(), wake: wake.clone() };
-    (prompt_look.clone(), ShowCheckout { db, prompt_look, clock })
-}
-
 impl App {
     /// Wires the parts together; reaches out to nothing, but needs a tokio runtime. Tests call
     /// this with a pool of their own.
@@ -171,7 +165,7 @@ impl App {
             clock: clock.clone(),
             wake: wake.clone(),
         };
-        let (prompt_look, show_checkout) = for_buyers(&db, &wake, &clock);
+        let (prompt_look, show_checkout) = people::buyers(&db, &wake, &clock);
         let redis = Redis::new(&config.redis.url).context("REDIS_URL")?;
         let parts = inbox::wire(Surroundings {
             config,
@@ -187,14 +181,8 @@ impl App {
         let (settle_events, deliver_events) =
             jobs::workers(config, parts.settle, posthog, &db, &wake, &clock);
         let breakers = Arc::new(breakers);
-        let override_breaker = override_breaker(&db, &breakers, &clock);
-        let show_status = ShowStatus {
-            db: db.clone(),
-            redis: redis.clone(),
-            letters: parts.letters.clone(),
-            breakers: Arc::clone(&breakers),
-            clock: clock.clone(),
-        };
+        let override_breaker = people::override_breaker(&db, &breakers, &clock);
+        let show_status = people::show_status(&db, &redis, &parts.letters, &breakers, &clock);
         let state = AppState {
             db,
             http: Arc::new(http_settings(config, &clock)?),
@@ -427,11 +415,6 @@ fn limits(config: &Config) -> Limits {
         max_connections: config.http.max_connections,
         drain: Duration::from_secs(config.http.drain_secs),
     }
-}
-
-/// What operators tell breakers with.
-fn override_breaker(db: &PgPool, breakers: &Arc<Breakers>, clock: &Clock) -> OverrideBreaker {
-    OverrideBreaker { db: db.clone(), breakers: Arc::clone(breakers), clock: clock.clone() }
 }
 
 /// Where health checks leave their findings.

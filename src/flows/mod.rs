@@ -8,8 +8,8 @@ pub mod letters;
 pub mod settling;
 pub mod webhooks;
 
-pub mod call_for_help;
 pub mod announce_reviews;
+pub mod call_for_help;
 pub mod deliver_events;
 pub mod request_demo;
 pub mod resolve_review;

@@ -1,7 +1,7 @@
 //! What we do unasked: the background loops, each a `step()` that a test can call.
 
-pub(crate) mod call_for_help;
 pub(crate) mod announce_reviews;
+pub(crate) mod call_for_help;
 pub(crate) mod cancel_invoices;
 pub(crate) mod check_health;
 pub(crate) mod commit_events;
