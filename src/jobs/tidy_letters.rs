@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::faults;
 use crate::jobs::{Cadence, Step, repeat};
 use crate::queue::{Letters, Queue};
 
@@ -30,6 +31,10 @@ impl TidyLettersJob {
         for queue in Queue::ALL {
             tidied += self.letters.tidy(queue, self.clock.now()).await?;
         }
-        Ok(if tidied == 0 { Step::Idle } else { Step::Worked })
+        if tidied == 0 {
+            return Ok(Step::Idle);
+        }
+        faults::step("letters_tidied");
+        Ok(Step::Worked)
     }
 }

@@ -67,6 +67,16 @@ pub async fn a_lost_letter(db: PgPool, step: &'static str) {
     replay_and_hold_the_books(world, &bought).await;
 }
 
+/// The letter of a failed event was written by the release before.
+pub async fn an_older_layout(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    let bought = given_up(&world).await;
+    world.until_letters("it is handed over", |_| true).await;
+    world.write_letters_as_before().await;
+    world.until_dead().await;
+    replay_and_hold_the_books(world, &bought).await;
+}
+
 /// Analytics refuses an event.
 pub async fn a_refused_event(db: PgPool, step: &'static str) {
     let world = World::new(db, &[step]).await;

@@ -71,6 +71,7 @@ killed_at! {
     a_letter_that_fails: letter_unreturned letter_returned;
     a_letter_that_dies: letter_unburied letter_buried;
     a_lost_letter: lost_letter_pushed letters_confirmed;
+    an_older_layout: letters_tidied;
     a_refused_event: outbox_refused outbox_refusal_marked;
     a_forged_webhook: quarantine_unsaved quarantine_saved;
     an_emergency: sync_unsettled sync_settled;

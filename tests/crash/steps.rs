@@ -93,6 +93,7 @@ const WRITES: &[&str] = &[
     "letters.edit(",
     "letters.pause(",
     "letters.resume(",
+    "letters.tidy(",
 ];
 
 /// The names of the functions in a text that write and name no step.
