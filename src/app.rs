@@ -55,7 +55,7 @@ mod jobs;
 mod people;
 
 use self::after_sales::AfterSales;
-use self::inbox::{Parts, Surroundings};
+use self::inbox::Surroundings;
 use self::jobs::Watch;
 
 /// The parts a handler may ask for. Each is cheap to clone.
@@ -211,18 +211,15 @@ impl App {
         let limits = limits(config);
         let call_for_help = jobs::call_for_help(config, &state)?;
         let watch = jobs::watch(config, &state, clients);
-        let Parts {
-            commit_events, keep_quarantine, hand_over, tidy_letters, replay_letters, ..
-        } = parts;
         Ok(Self {
             state,
             requests,
             limits,
-            commit_events,
-            keep_quarantine,
-            hand_over,
-            tidy_letters,
-            replay_letters,
+            commit_events: parts.commit_events,
+            keep_quarantine: parts.keep_quarantine,
+            hand_over: parts.hand_over,
+            tidy_letters: parts.tidy_letters,
+            replay_letters: parts.replay_letters,
             settle_events,
             after_sales,
             deliver_events,

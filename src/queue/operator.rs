@@ -16,7 +16,7 @@ const MAKE_READY: &str = include_str!("scripts/make_ready.lua");
 const EDIT: &str = include_str!("scripts/edit.lua");
 
 /// How many letters one script moves.
-const PAGE: usize = 500;
+const PAGE: usize = 200;
 
 /// What became of an operator's word about one letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,7 +18,7 @@ const WALK: &str = include_str!("scripts/walk.lua");
 const GET: &str = include_str!("scripts/get.lua");
 
 /// How many letters one script looks at.
-const LOOKS: usize = 500;
+const LOOKS: usize = 250;
 
 /// For how long more is looked for before a page is given that is not full.
 const BUDGET: Duration = Duration::from_millis(250);

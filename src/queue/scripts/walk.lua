@@ -94,10 +94,8 @@ local function match(id)
   return is_it and face
 end
 
--- Nothing but what matches is looked at where one index says it all.
-if what ~= 'count' and is_any_state and faces == 0 and not mark then
-  looks = math.min(looks, limit)
-end
+-- Nothing but what matches is looked at where the indexes say it all.
+if what ~= 'count' and not mark and faces <= (is_any_state and 1 or 0) then looks = math.min(looks, limit) end
 local found, follows
 if request ~= '' then found, follows = of_request() else found, follows = merged() end
 local told, count = {}, 0
