@@ -29,6 +29,7 @@ use crate::flows::checkout::start_checkout::StartCheckout;
 use crate::flows::health::check_sentry::CheckSentry;
 use crate::flows::health::health_board::HealthBoard;
 use crate::flows::health::show_status::ShowStatus;
+use crate::flows::letters::operate::Operate;
 use crate::flows::settling::expire_subscriptions::ExpireSubscriptions;
 use crate::flows::webhooks::inbox::Inbox;
 pub use crate::http::server::listen;
@@ -79,6 +80,7 @@ pub(crate) struct AppState {
     pub inbox: Arc<Inbox>,
     pub redis: Redis,
     pub letters: Letters,
+    pub operate: Operate,
     pub check_sentry: CheckSentry,
     pub show_status: ShowStatus,
     pub health: HealthBoard,
@@ -155,7 +157,7 @@ impl App {
 
         let start_checkout = StartCheckout {
             db: db.clone(),
-            moyasar: moyasar.clone(),
+            moyasar,
             catalogue: Arc::clone(&catalogue),
             sells_hidden: config.app.env != Environment::Production,
             app_url: config.app.url.clone(),
@@ -172,7 +174,7 @@ impl App {
             db: db.clone(),
             redis: redis.clone(),
             redis_prefix,
-            moyasar,
+            clients: clients.clone(),
             analytics,
             clock: clock.clone(),
             wake: wake.clone(),
@@ -202,19 +204,19 @@ impl App {
             inbox: parts.inbox,
             redis,
             letters: parts.letters,
+            operate: parts.operate,
             check_sentry,
             show_status,
             health,
             metrics: Metrics::install()?,
         };
         let after_sales = AfterSales::new(config, &state, clients.0.clone());
-        let limits = limits(config);
         let call_for_help = jobs::call_for_help(config, &state)?;
         let watch = jobs::watch(config, &state, clients);
         Ok(Self {
             state,
             requests,
-            limits,
+            limits: limits(config),
             commit_events: parts.commit_events,
             keep_quarantine: parts.keep_quarantine,
             hand_over: parts.hand_over,

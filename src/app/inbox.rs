@@ -10,11 +10,16 @@ use uuid::Uuid;
 
 use crate::clients::moyasar::secrets::WebhookSecrets;
 use crate::clients::moyasar::{Mode, Moyasar};
+use crate::clients::posthog::Posthog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::funnel::Analytics;
+use crate::flows::letters::debts::Debts;
 use crate::flows::letters::hand_over::HandOver;
-use crate::flows::letters::replay_letter::ReplayLetters;
+use crate::flows::letters::operate::Operate;
+use crate::flows::letters::owed_analytics::OwedAnalytics;
+use crate::flows::letters::owed_event::OwedEvents;
+use crate::flows::letters::replay_letter::{Holds, ReplayLetters};
 use crate::flows::settling::company::Company;
 use crate::flows::settling::settle_event::SettleEvents;
 use crate::flows::webhooks::commit_events::commit_queue;
@@ -40,8 +45,8 @@ pub(super) struct Surroundings<'a> {
     pub redis: Redis,
     /// Another prefix of keys, in tests.
     pub redis_prefix: Option<String>,
-    /// None without a key at the payment provider.
-    pub moyasar: Option<Moyasar>,
+    /// None without a key at the payment provider; none where analytics is switched off.
+    pub clients: (Option<Moyasar>, Option<Posthog>),
     pub analytics: Analytics,
     pub clock: Clock,
     pub wake: Wake,
@@ -54,6 +59,7 @@ pub(super) struct Parts {
     /// None without a key at the payment provider: there is nothing to settle.
     pub settle: Option<SettleEvents>,
     pub letters: Letters,
+    pub operate: Operate,
     pub commit_events: CommitEventsJob,
     pub keep_quarantine: KeepQuarantineJob,
     pub hand_over: HandOverJob,
@@ -63,17 +69,18 @@ pub(super) struct Parts {
 }
 
 pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
-    let Surroundings { config, db, redis, redis_prefix, moyasar, analytics, .. } = house;
-    let Surroundings { clock, wake, tasks, .. } = house;
+    let Surroundings { config, db, redis, redis_prefix, analytics, .. } = house;
+    let Surroundings { clock, wake, tasks, clients: (moyasar, posthog), .. } = house;
     let (process, lease) = (Uuid::new_v4(), TimeDelta::seconds(config.jobs.lease_secs.into()));
     let mode = moyasar.as_ref().map_or(Mode::Test, Moyasar::mode);
+    let company = Company::default();
     let settle = moyasar.map(|moyasar| SettleEvents {
         db: db.clone(),
         moyasar,
         analytics,
         lease,
         process,
-        company: Company::default(),
+        company: company.clone(),
         clock: clock.clone(),
         wake: wake.clone(),
     });
@@ -93,7 +100,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         settle_at_once: settle.clone().filter(|_| !is_async),
         clock: clock.clone(),
         wake: wake.clone(),
-        tasks,
+        tasks: tasks.clone(),
     });
     let hand_over = HandOver {
         db: db.clone(),
@@ -104,25 +111,34 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         wake: wake.clone(),
     };
     let tidy_letters = TidyLettersJob { letters: letters.clone(), clock: clock.clone() };
-    let replay_letters = ReplayLettersJob {
-        flow: ReplayLetters {
-            db,
-            letters: letters.clone(),
-            settle: settle.clone(),
-            mode,
-            analytics,
-            lease,
-            batch: usize::try_from(config.dlq.drain_batch_size).context("dlq.drain_batch_size")?,
-            clock,
-            wake,
-            is_held: Arc::default(),
+    let replay = Arc::new(ReplayLetters {
+        letters: letters.clone(),
+        debts: Debts {
+            events: OwedEvents {
+                db: db.clone(),
+                settle: settle.clone(),
+                mode,
+                analytics,
+                clock: clock.clone(),
+                wake,
+            },
+            analytics: OwedAnalytics { db: db.clone(), posthog, clock: clock.clone() },
+            company,
         },
-        tick: Duration::from_millis(config.jobs.tick_ms),
-    };
+        lease,
+        batch: usize::try_from(config.dlq.drain_batch_size).context("dlq.drain_batch_size")?,
+        clock: clock.clone(),
+        holds: Holds::default(),
+    });
+    let operate =
+        Operate { db, letters: letters.clone(), replay: Arc::clone(&replay), tasks, clock };
+    let tick = Duration::from_millis(config.jobs.tick_ms);
+    let replay_letters = ReplayLettersJob { flow: replay, tick };
     Ok(Parts {
         inbox,
         settle,
         letters,
+        operate,
         commit_events: CommitEventsJob { flow: commit_events },
         keep_quarantine: KeepQuarantineJob { flow: keep_quarantine },
         hand_over: HandOverJob { flow: hand_over },

@@ -90,6 +90,11 @@ impl Posthog {
         }
     }
 
+    /// What a call would be refused with at this moment. Asks nobody and changes nothing.
+    pub fn refusal(&self) -> Option<ClientError> {
+        self.breaker.refusal()
+    }
+
     /// A read that costs nothing, to see whether PostHog answers: a refusal is an answer.
     pub async fn probe(&self) -> Result<(), ClientError> {
         let request = self.http.get(exchange::endpoint(&self.root, &["_health"]));

@@ -25,7 +25,7 @@ pub async fn list_failed(db: impl PgExecutor<'_>, limit: i64) -> sqlx::Result<Ve
         r#"select id, source, dedupe_key, last_error, error_class,
              encode(body_sha256, 'hex') as "body_sha256!", request_id, trace_id
          from webhook_events
-         where status = 'failed' and handed_over_at is null
+         where status = 'failed' and handed_over_at is null and shelved_at is null
          order by received_at
          limit $1"#,
         limit,
@@ -45,7 +45,7 @@ pub async fn list_handed_over(
         r#"select id, source, dedupe_key, last_error, error_class,
              encode(body_sha256, 'hex') as "body_sha256!", request_id, trace_id
          from webhook_events
-         where status = 'failed' and handed_over_at <= $1
+         where status = 'failed' and handed_over_at <= $1 and shelved_at is null
          order by handed_over_at
          limit $2"#,
         before,

@@ -23,6 +23,7 @@ pub mod pool;
 pub mod quarantine;
 pub mod reviews;
 pub mod role;
+pub mod shelved_letters;
 pub mod stories;
 pub mod subscriptions;
 pub mod troubles;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, PgTransaction};
 use uuid::Uuid;
 
 use crate::domain::funnel::{Analytics, Occurrence};
@@ -159,5 +159,80 @@ pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
         "#
     )
     .fetch_one(db)
+    .await
+}
+
+/// A row that analytics refused, or no longer does.
+#[derive(Clone, Debug)]
+pub struct RefusedRow {
+    pub uuid: Uuid,
+    pub name: String,
+    pub distinct_id: String,
+    pub happened_at: DateTime<Utc>,
+    pub properties: Json<Value>,
+    pub is_refused: bool,
+}
+
+/// The row of that event, if there is one.
+pub async fn find(db: impl PgExecutor<'_>, uuid: Uuid) -> sqlx::Result<Option<RefusedRow>> {
+    sqlx::query_as!(
+        RefusedRow,
+        r#"
+        select uuid, name, distinct_id, happened_at, properties as "properties: Json<Value>",
+            status = 'refused' as "is_refused!"
+        from outbox where uuid = $1
+        "#,
+        uuid,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Marks a refused row as sent; `false` when it is not refused any more.
+pub async fn set_sent_after_all(
+    db: impl PgExecutor<'_>,
+    uuid: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let result = sqlx::query!(
+        "update outbox set status = 'sent', settled_at = $2, attempts = attempts + 1, last_error = null
+         where uuid = $1 and status = 'refused'",
+        uuid,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// A row as analytics would see it.
+#[derive(Clone, Debug)]
+pub struct WrittenRow {
+    pub name: String,
+    pub properties: Json<Value>,
+}
+
+/// The last id that anybody can see; whatever this transaction writes gets a later one.
+pub async fn last_id(tx: &mut PgTransaction<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select coalesce(max(id), 0) as "id!" from outbox"#)
+        .fetch_one(&mut **tx)
+        .await
+}
+
+/// What this transaction itself has written behind `last_id`, in its order.
+pub async fn list_of_transaction(
+    tx: &mut PgTransaction<'_>,
+    last_id: i64,
+) -> sqlx::Result<Vec<WrittenRow>> {
+    sqlx::query_as!(
+        WrittenRow,
+        r#"
+        select name, properties as "properties: Json<Value>" from outbox
+        where id > $1 and xmin = pg_current_xact_id()::xid
+        order by id
+        "#,
+        last_id,
+    )
+    .fetch_all(&mut **tx)
     .await
 }

@@ -163,6 +163,17 @@ pub async fn claim_one(
     .await
 }
 
+/// That event as whoever claims it would see it; it is nobody's.
+pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<ClaimedEvent> {
+    sqlx::query_as!(
+        ClaimedEvent,
+        "select id, payment_id, body, attempts, deaths, request_id from webhook_events where id = $1",
+        id,
+    )
+    .fetch_one(db)
+    .await
+}
+
 /// Whether nothing is left to be done about the event.
 pub async fn has_ended(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<bool> {
     sqlx::query_scalar!(

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod breaker;
 pub mod checkout;
+pub mod disclosure;
 pub mod email;
 pub mod fingerprint;
 pub mod funnel;

@@ -61,6 +61,7 @@ const AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
         (name = "pages", description = "Pages for people"),
         (name = "health", description = "Whether it works"),
         (name = "admin", description = "For operators"),
+        (name = "dead letters", description = "What could not be done, for operators"),
         (name = "docs", description = "This documentation"),
     ),
     components(schemas(ProblemBody)),

@@ -15,6 +15,7 @@ mod auth;
 mod breakers;
 mod checkout;
 mod deep_health;
+mod dlq;
 mod docs;
 mod edge;
 mod etag;
@@ -65,6 +66,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(status::routes())
         .merge(stories::routes())
         .merge(audit::routes())
+        .merge(dlq::routes())
         .merge(problems::routes())
         .merge(docs::routes())
 }

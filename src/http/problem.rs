@@ -74,6 +74,14 @@ pub enum Problem {
     ReviewResolved,
     #[error("no such circuit breaker")]
     BreakerNotFound,
+    #[error("no such queue")]
+    QueueNotFound,
+    #[error("no such entry")]
+    EntryNotFound,
+    #[error("somebody has the entry in hand")]
+    EntryInFlight,
+    #[error("the entry cannot be edited")]
+    NotEditable,
     #[error("no such plan")]
     UnknownPlan(String),
     #[error("the e-mail address is invalid")]
@@ -90,6 +98,8 @@ pub enum Problem {
     UpstreamUnavailable { retry_after: Duration },
     #[error("a store is unavailable")]
     StorageUnavailable { retry_after: Duration },
+    #[error("the dead-letter queues are unavailable")]
+    QueueUnavailable { retry_after: Duration },
     #[error("no such problem")]
     UnknownCode,
     /// Anything the client can do nothing about. The cause is logged, never sent.
@@ -138,6 +148,11 @@ impl Problem {
             Self::IdNotFound => Code::IdNotFound,
             Self::ReviewResolved => Code::ReviewResolved,
             Self::BreakerNotFound => Code::BreakerNotFound,
+            Self::QueueNotFound => Code::QueueNotFound,
+            Self::EntryNotFound => Code::EntryNotFound,
+            Self::EntryInFlight => Code::EntryInFlight,
+            Self::NotEditable => Code::NotEditable,
+            Self::QueueUnavailable { .. } => Code::QueueUnavailable,
             Self::UnknownPlan(_) => Code::UnknownPlan,
             Self::InvalidEmail => Code::InvalidEmail,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
@@ -181,6 +196,11 @@ impl Problem {
             | Self::IdNotFound
             | Self::ReviewResolved
             | Self::BreakerNotFound
+            | Self::QueueNotFound
+            | Self::EntryNotFound
+            | Self::EntryInFlight
+            | Self::NotEditable
+            | Self::QueueUnavailable { .. }
             | Self::PaymentGatewayError
             | Self::UpstreamUnavailable { .. }
             | Self::StorageUnavailable { .. }
@@ -195,7 +215,8 @@ impl Problem {
             Self::RateLimited { retry_after }
             | Self::RequestInProgress { retry_after }
             | Self::UpstreamUnavailable { retry_after }
-            | Self::StorageUnavailable { retry_after } => {
+            | Self::StorageUnavailable { retry_after }
+            | Self::QueueUnavailable { retry_after } => {
                 // Rounded up, so that nobody who obeys comes too early.
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
                 let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
@@ -222,6 +243,10 @@ impl Problem {
             | Self::IdNotFound
             | Self::ReviewResolved
             | Self::BreakerNotFound
+            | Self::QueueNotFound
+            | Self::EntryNotFound
+            | Self::EntryInFlight
+            | Self::NotEditable
             | Self::UnknownPlan(_)
             | Self::InvalidEmail
             | Self::IdempotencyKeyReused

@@ -1,5 +1,6 @@
 //! Replays dead letters that are due, queue by queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,7 @@ use crate::queue::Queue;
 /// The loop.
 #[derive(Clone)]
 pub(crate) struct ReplayLettersJob {
-    pub flow: ReplayLetters,
+    pub flow: Arc<ReplayLetters>,
     pub tick: Duration,
 }
 

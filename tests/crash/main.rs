@@ -15,6 +15,7 @@
 
 mod door;
 mod edges;
+mod orders;
 #[path = "../api/proxy.rs"]
 #[expect(dead_code, reason = "shared with the tests of the API, which ask it for more")]
 mod proxy;
@@ -29,6 +30,7 @@ mod world;
 /// Every scenario.
 mod killed_in {
     pub use crate::edges::*;
+    pub use crate::orders::*;
     pub use crate::scenarios::*;
 }
 
@@ -83,6 +85,13 @@ killed_at! {
     a_stubborn_surplus: surplus_unasked surplus_asked;
     an_event_without_a_payment:
         question_unsaved reviews_unannounced reviews_announced reviews_marked;
+    a_drain: drain_noted drain_taken;
+    a_retry: retry_noted retry_taken;
+    a_deletion: letters_shelved letters_deleted letters_unshelved;
+    a_restored_entry: letter_restored;
+    a_pause: pause_noted resume_noted;
+    an_edit: edit_noted;
+    a_second_send: refused_event_accepted;
     a_lost_webhook:
         look_begun healing_unsaved healing_saved;
 }

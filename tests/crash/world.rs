@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use dealix::clock::Clock;
+use dealix::queue::{Extra, Letter, Letters, Payload, Queue, Redis};
 use dealix_sandbox::{Card, DeliveryStatus, InvoiceStatus, Options, Sandbox, cards};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -36,7 +39,7 @@ pub struct World {
     deaths: usize,
     client: Client,
     letters: MultiplexedConnection,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
 
 /// A checkout that was started.
@@ -84,7 +87,7 @@ impl World {
         let service = Service::start(steps.to_vec(), environment).await;
         let webhooks = format!("http://{}/api/v1/webhooks/moyasar", service.door.address);
         sandbox.register_webhook(webhooks.parse().unwrap(), WEBHOOK_SECRET);
-        Self { db, sandbox, service, postgres, deaths, client: client(), letters, _redis: redis }
+        Self { db, sandbox, service, postgres, deaths, client: client(), letters, redis }
     }
 
     /// Asks the service; nothing where nobody answers.
@@ -155,6 +158,32 @@ impl World {
             change.zadd(old("due"), &id, 0).zadd(old("ages"), &id, 0);
         }
         change.exec_async(&mut redis).await.unwrap();
+    }
+
+    /// Puts something into a queue that was not the service's own doing.
+    pub async fn owe(&self, queue: Queue, id: &str, payload: Payload) {
+        let redis = Redis::new(&self.redis.url("").into()).unwrap();
+        let now = Clock::default().now();
+        let letter = Letter {
+            id: id.to_owned(),
+            source: "test".to_owned(),
+            error: "it was refused".to_owned(),
+            error_class: "refused".to_owned(),
+            attempt: 0,
+            max_retries: 5,
+            created_at: now,
+            last_attempt_at: None,
+            next_attempt_at: now + TimeDelta::hours(1),
+            request_id: "r".to_owned(),
+            trace_id: None,
+            payload,
+            body_sha256: None,
+            is_changed: false,
+            original: None,
+            extra: Extra::default(),
+        };
+        let letters = Letters::new(redis, "dealix", Uuid::new_v4(), "test");
+        letters.push(queue, &letter, now).await.unwrap();
     }
 
     /// Redis forgets everything.

@@ -152,6 +152,33 @@ impl Breaker {
         result
     }
 
+    /// Makes the call only while the breaker is closed, and learns nothing from it.
+    pub async fn call_uncounted<T>(
+        &self,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        match self.refusal() {
+            Some(refusal) => Err(refusal),
+            None => request.await,
+        }
+    }
+
+    /// What a call that may not be a probe would be refused with. Takes no permit.
+    pub fn refusal(&self) -> Option<ClientError> {
+        if self.is_passive {
+            return Some(ClientError::Passive { client: self.name });
+        }
+        let Snapshot { state, retry_at, .. } = self.snapshot();
+        match state {
+            State::Closed => None,
+            State::Open | State::HalfOpen => {
+                let wait = retry_at.map(|retry_at| retry_at - self.clock.now());
+                let retry_after = wait.and_then(|wait| wait.to_std().ok()).unwrap_or_default();
+                Some(ClientError::BreakerOpen { client: self.name, retry_after })
+            }
+        }
+    }
+
     /// Asks to make one call.
     pub fn acquire(&self) -> Result<Permit<'_>, ClientError> {
         if self.is_passive {

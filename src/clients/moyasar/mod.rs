@@ -46,6 +46,7 @@ pub(crate) struct Moyasar {
     root: Url,
     secret_key: SecretString,
     breaker: Arc<Breaker>,
+    books: Books,
     clock: Clock,
     /// How long one call may take.
     patience: Duration,
@@ -59,6 +60,13 @@ pub(crate) struct InvoiceList {
     pub is_complete: bool,
 }
 
+/// Whether the breaker learns from a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Books {
+    Counted,
+    Uncounted,
+}
+
 impl Moyasar {
     /// A client for the configured account; none without a key.
     pub fn new(
@@ -69,7 +77,15 @@ impl Moyasar {
         let Some(secret_key) = config.secret_key.clone() else { return Ok(None) };
         let patience = Duration::from_secs(config.timeout_secs);
         let http = http_client(patience).context("no HTTP client for Moyasar")?;
-        Ok(Some(Self { http, root: config.base_url.clone(), secret_key, breaker, clock, patience }))
+        let (root, books) = (config.base_url.clone(), Books::Counted);
+        Ok(Some(Self { http, root, secret_key, breaker, books, clock, patience }))
+    }
+
+    /// The same, for looks that may change nothing: its breaker does not learn from them, and lets them
+    /// through only while it is closed.
+    #[must_use]
+    pub fn uncounted(&self) -> Self {
+        Self { books: Books::Uncounted, ..self.clone() }
     }
 
     /// The mode of the key; it decides everything at Moyasar.
@@ -155,7 +171,10 @@ impl Moyasar {
             let response = exchange::send(CLIENT, &self.clock, request).await?;
             exchange::read_json(CLIENT, response).await
         };
-        self.breaker.call(exchange).await
+        match self.books {
+            Books::Counted => self.breaker.call(exchange).await,
+            Books::Uncounted => self.breaker.call_uncounted(exchange).await,
+        }
     }
 }
 

@@ -1,31 +1,20 @@
-//! Replay dead letters: what an entry of each queue means, and what becomes of it.
+//! Replay dead letters: what becomes of one after an attempt, whoever asked for it. What it owes and who
+//! does that is in `debts`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use redis::RedisResult;
-use sqlx::PgPool;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use crate::clients::moyasar::Mode;
-use crate::clients::moyasar::envelope::Envelope;
 use crate::clock::Clock;
-use crate::db;
-use crate::db::dead_letters::Standing;
-use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::faults;
 use crate::flows::backoff::after;
-use crate::flows::health::check_sentry::OPERATIONS;
-use crate::flows::settling::settle_event::{SettleEvents, Settling, SettlingOne};
-use crate::flows::webhooks::incoming::{Delivery, Incoming};
-use crate::flows::webhooks::store_events::{Stored, ask_about_change, store_events};
-use crate::queue::{Content, InHand, Letter, Letters, Payload, Queue};
+use crate::flows::letters::debts::{Debts, Done, Undone};
+use crate::queue::{Content, InHand, Letter, Letters, Origin, Queue, Verdict};
 use crate::tasks::guarded;
-use crate::wake::Wake;
 
 /// Waits after failed attempts; the last one goes on for as many attempts as are configured.
 const BACKOFF: [Duration; 5] = [
@@ -37,10 +26,7 @@ const BACKOFF: [Duration; 5] = [
 ];
 
 /// How many letters are replayed at a time.
-const ABREAST: usize = 8;
-
-/// How soon one is tried again for which something is away.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const ABREAST: usize = 8;
 
 /// For how long letters are taken in one go.
 const GO: Duration = Duration::from_secs(10);
@@ -53,23 +39,36 @@ const NEWER_PAUSE: Duration = Duration::from_mins(5);
 const DEATHS_ALONE: u32 = 3;
 
 /// What replaying letters needs.
-#[derive(Clone)]
 pub(crate) struct ReplayLetters {
-    pub db: PgPool,
     pub letters: Letters,
-    /// Without a key at the provider nothing can be settled.
-    pub settle: Option<SettleEvents>,
-    /// The mode of that key.
-    pub mode: Mode,
-    pub analytics: Analytics,
+    pub debts: Debts,
     /// How long a letter belongs to whoever took it.
     pub lease: TimeDelta,
     /// How many are taken at once.
     pub batch: usize,
     pub clock: Clock,
-    pub wake: Wake,
-    /// Whether something that a letter needs was away last time: then one goes ahead of the others.
-    pub is_held: Arc<AtomicBool>,
+    pub holds: Holds,
+}
+
+/// The queues for whose letters something was away last time: there one goes ahead of the others.
+#[derive(Debug, Default)]
+pub(crate) struct Holds([AtomicBool; Queue::ALL.len()]);
+
+impl Holds {
+    fn of(&self, queue: Queue) -> Option<&AtomicBool> {
+        let holds = Queue::ALL.iter().zip(&self.0);
+        holds.into_iter().find(|(of, _)| **of == queue).map(|(_, hold)| hold)
+    }
+
+    fn is_held(&self, queue: Queue) -> bool {
+        self.of(queue).is_some_and(|hold| hold.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, queue: Queue, is_held: bool) {
+        if let Some(hold) = self.of(queue) {
+            hold.store(is_held, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What became of a letter.
@@ -100,46 +99,43 @@ impl Outcome {
     }
 }
 
-/// Who did what was owed.
-enum Done {
-    Here,
-    Elsewhere,
+/// What became of one letter, for whoever asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Replayed {
+    pub id: String,
+    /// Empty where the letter cannot be read.
+    pub source: String,
+    pub outcome: Outcome,
+    /// Why it is not done, in our own words.
+    pub error: Option<String>,
 }
 
-/// Why it was not done.
-enum Undone {
-    /// Something that it needs is away: nobody's attempt.
-    Away { class: &'static str, pause: Duration },
-    /// It failed of its own.
-    Failed { class: String, error: String },
+/// What is to be written of an attempt.
+struct Attempt {
+    outcome: Outcome,
+    error: Option<String>,
+    /// The letter as it is from now on, if it changed.
+    letter: Option<Letter>,
+    next: Next,
 }
 
-impl Undone {
-    fn failed(class: &str, error: impl Into<String>) -> Self {
-        Self::Failed { class: class.to_owned(), error: error.into() }
-    }
-
-    const fn away(class: &'static str) -> Self {
-        Self::Away { class, pause: OUTAGE_PAUSE }
-    }
-}
-
-impl From<sqlx::Error> for Undone {
-    fn from(error: sqlx::Error) -> Self {
-        if db::is_outage(&error) {
-            Self::away("storage")
-        } else {
-            Self::failed("storage", error.to_string())
-        }
-    }
+/// Where the letter goes.
+enum Next {
+    Away,
+    Back(DateTime<Utc>),
+    Dead,
 }
 
 impl ReplayLetters {
     /// Replays what is due, for a few seconds at most. While something that letters need is away, one
     /// goes ahead to find out whether it is back.
     pub async fn run(&self, queue: Queue) -> RedisResult<Vec<Outcome>> {
-        let limit = if self.is_held.load(Ordering::Relaxed) { 1 } else { self.batch };
-        let (began, mut outcomes) = (Instant::now(), Vec::new());
+        let mut outcomes = Vec::new();
+        if !Debts::has_handler(queue) {
+            return Ok(outcomes);
+        }
+        let limit = if self.holds.is_held(queue) { 1 } else { self.batch };
+        let began = Instant::now();
         while let Some(places @ 1..) = limit.checked_sub(outcomes.len())
             && began.elapsed() < GO
         {
@@ -148,12 +144,11 @@ impl ReplayLetters {
             if !taken.is_empty() {
                 faults::step("letter_taken");
             }
-            let replays = taken.into_iter().map(|in_hand| self.replay(queue, in_hand));
-            let replayed = join_all(replays).await;
             // What cannot be put back now returns by itself when its lease ends.
-            let replayed: Vec<_> = replayed.into_iter().collect::<RedisResult<_>>()?;
-            let is_over = replayed.is_empty() || replayed.contains(&Outcome::Held);
-            outcomes.extend(replayed);
+            let replayed = self.replay(queue, &taken).await?;
+            let is_over =
+                replayed.is_empty() || replayed.iter().any(|it| it.outcome == Outcome::Held);
+            outcomes.extend(replayed.into_iter().map(|it| it.outcome));
             if is_over {
                 break;
             }
@@ -161,54 +156,81 @@ impl ReplayLetters {
         Ok(outcomes)
     }
 
-    async fn replay(&self, queue: Queue, in_hand: InHand) -> RedisResult<Outcome> {
-        let outcome = self.replay_one(queue, &in_hand).await?;
-        metrics::counter!("dealix_dlq_replays_total", "queue" => queue.name(), "outcome" => outcome.name())
-            .increment(1);
-        Ok(outcome)
+    /// Replays letters in hand, all at a time, and puts each where it belongs.
+    pub async fn replay(&self, queue: Queue, taken: &[InHand]) -> RedisResult<Vec<Replayed>> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let attempts = join_all(taken.iter().map(|in_hand| self.attempt(queue, in_hand))).await;
+        let verdicts: Vec<_> = taken.iter().zip(attempts.iter().map(Attempt::verdict)).collect();
+        let has = |kind: fn(&Next) -> bool| attempts.iter().any(|attempt| kind(&attempt.next));
+        let (some_go, some_die) =
+            (has(|next| matches!(next, Next::Away)), has(|next| matches!(next, Next::Dead)));
+        let some_return = has(|next| matches!(next, Next::Back(_)));
+        if some_go {
+            faults::step("letter_done");
+        }
+        if some_return {
+            faults::step("letter_unreturned");
+        }
+        if some_die {
+            faults::step("letter_unburied");
+        }
+        self.letters.settle(queue, self.clock.now(), &verdicts).await?;
+        if some_go {
+            faults::step("letter_acknowledged");
+        }
+        if some_return {
+            faults::step("letter_returned");
+        }
+        if some_die {
+            faults::step("letter_buried");
+        }
+        let told = taken.iter().zip(attempts).map(|(in_hand, Attempt { outcome, error, .. })| {
+            let labels = [("queue", queue.name()), ("outcome", outcome.name())];
+            metrics::counter!("dealix_dlq_replays_total", &labels).increment(1);
+            let source = match &in_hand.content {
+                Content::Letter(letter) => letter.source.clone(),
+                Content::Newer | Content::Unreadable => String::new(),
+            };
+            Replayed { id: in_hand.id().into_owned(), source, outcome, error }
+        });
+        Ok(told.collect())
     }
 
-    async fn replay_one(&self, queue: Queue, in_hand: &InHand) -> RedisResult<Outcome> {
+    /// Does what a letter owes; says what is to be written of it.
+    async fn attempt(&self, queue: Queue, in_hand: &InHand) -> Attempt {
         let (id, now) = (in_hand.id(), self.clock.now());
         let letter = match &in_hand.content {
             Content::Letter(letter) => letter,
             Content::Newer => {
                 tracing::warn!(letter.id = %id, "A letter waits for a newer version of this service");
-                self.give_back(queue, in_hand, None, now + NEWER_PAUSE).await?;
-                return Ok(Outcome::Held);
+                return Attempt::held(in_hand, None, "newer_version", now + NEWER_PAUSE);
             }
             Content::Unreadable => {
                 tracing::error!(letter.id = %id, "A letter cannot be read and was set aside");
-                self.bury(queue, in_hand, None, now).await?;
-                return Ok(Outcome::Dead);
+                let error = Some("unreadable".to_owned());
+                return Attempt { outcome: Outcome::Dead, error, letter: None, next: Next::Dead };
             }
         };
         if in_hand.deaths > DEATHS_ALONE {
             let error =
                 format!("{DEATHS_ALONE} processes ended with nothing but this letter in hand");
-            return self.give_up(queue, in_hand, letter, "poison".to_owned(), error).await;
+            return self.give_up(letter, "poison".to_owned(), error);
         }
-        let done = guarded(Box::pin(self.handle(letter, in_hand.deaths))).await;
+        let done = guarded(Box::pin(self.debts.settle(queue, letter, in_hand.deaths))).await;
         let done = done.unwrap_or_else(|panic| Err(Undone::failed("panic", panic)));
-        self.is_held.store(matches!(done, Err(Undone::Away { .. })), Ordering::Relaxed);
+        self.holds.note(queue, matches!(done, Err(Undone::Away { .. })));
         match done {
-            Ok(done) => {
-                faults::step("letter_done");
-                self.letters.acknowledge(queue, in_hand, self.clock.now()).await?;
-                faults::step("letter_acknowledged");
-                Ok(match done {
-                    Done::Here => Outcome::Succeeded,
-                    Done::Elsewhere => Outcome::Superseded,
-                })
-            }
+            Ok(Done::Here) => Attempt::done(Outcome::Succeeded),
+            Ok(Done::Elsewhere) => Attempt::done(Outcome::Superseded),
             Err(Undone::Away { class, pause }) => {
                 tracing::debug!(letter.id = %id, class, "A letter is held: {class}");
                 // Behind those that may not need what is away.
-                self.give_back(queue, in_hand, None, now + pause).await?;
-                Ok(Outcome::Held)
+                Attempt::held(in_hand, Some(letter), class, now + pause)
             }
             Err(Undone::Failed { class, error }) if letter.attempt + 1 >= letter.max_retries => {
-                self.give_up(queue, in_hand, letter, class, error).await
+                self.give_up(letter, class, error)
             }
             Err(Undone::Failed { class, error }) => {
                 tracing::warn!(letter.id = %id, class, error, "A letter failed: {error}");
@@ -216,141 +238,54 @@ impl ReplayLetters {
                 let [.., longest] = BACKOFF;
                 let pause = BACKOFF.get(failures).copied().unwrap_or(longest);
                 let due_at = after(now, pause);
-                let tried = tried(letter, class, error, (now, due_at));
-                self.give_back(queue, in_hand, Some(&tried), due_at).await?;
-                Ok(Outcome::ReQueued)
+                let tried = tried(letter, class, error.clone(), (now, due_at));
+                let next = Next::Back(due_at);
+                Attempt {
+                    outcome: Outcome::ReQueued,
+                    error: Some(error),
+                    letter: Some(tried),
+                    next,
+                }
             }
         }
     }
 
-    async fn give_up(
-        &self,
-        queue: Queue,
-        in_hand: &InHand,
-        letter: &Letter,
-        class: String,
-        error: String,
-    ) -> RedisResult<Outcome> {
+    fn give_up(&self, letter: &Letter, class: String, error: String) -> Attempt {
         let now = self.clock.now();
-        tracing::error!(letter.id = %in_hand.id(), class, error, "A letter is dead: {error}");
-        let tried = tried(letter, class, error, (now, now));
-        self.bury(queue, in_hand, Some(&tried), now).await?;
-        Ok(Outcome::Dead)
-    }
-
-    async fn give_back(
-        &self,
-        queue: Queue,
-        in_hand: &InHand,
-        letter: Option<&Letter>,
-        due_at: DateTime<Utc>,
-    ) -> RedisResult<()> {
-        faults::step("letter_unreturned");
-        self.letters.give_back(queue, in_hand, letter, due_at, self.clock.now()).await?;
-        faults::step("letter_returned");
-        Ok(())
-    }
-
-    async fn bury(
-        &self,
-        queue: Queue,
-        in_hand: &InHand,
-        letter: Option<&Letter>,
-        now: DateTime<Utc>,
-    ) -> RedisResult<()> {
-        faults::step("letter_unburied");
-        self.letters.bury(queue, in_hand, letter, now).await?;
-        faults::step("letter_buried");
-        Ok(())
-    }
-
-    /// Does what is owed. Whatever it writes is written before the letter goes.
-    async fn handle(&self, letter: &Letter, deaths: u32) -> Result<Done, Undone> {
-        let (id, is_new) = match &letter.payload {
-            Payload::StoredEvent { row_id } => (*row_id, false),
-            Payload::Event { body, received_at, .. } => {
-                self.store(letter, body, *received_at).await?
-            }
-            Payload::OutboxRow { .. } | Payload::Job { .. } => {
-                return Err(Undone::away("no_handler"));
-            }
-        };
-        let Some(event) = db::in_time(db::dead_letters::find(&self.db, id)).await? else {
-            return Err(Undone::failed("row_missing", "the event is not in the database"));
-        };
-        if letter.is_changed {
-            let payment_id = event.payment_id.as_deref();
-            let asked = ask_about_change(&self.db, &self.wake, id, payment_id, self.clock.now());
-            db::in_time(asked).await?;
-        }
-        if is_new {
-            // From here on the workers have it.
-            return Ok(Done::Here);
-        }
-        match event.standing {
-            Standing::Failed => self.settle(id, deaths).await,
-            Standing::Received | Standing::Ended => Ok(Done::Elsewhere),
+        tracing::error!(letter.id = letter.id, class, error, "A letter is dead: {error}");
+        let tried = tried(letter, class, error.clone(), (now, now));
+        Attempt {
+            outcome: Outcome::Dead,
+            error: Some(error),
+            letter: Some(tried),
+            next: Next::Dead,
         }
     }
+}
 
-    /// Writes an event to where it should have gone, unless it is there; tells its id, and whether it
-    /// was not there.
-    async fn store(
-        &self,
-        letter: &Letter,
-        body: &str,
-        received_at: DateTime<Utc>,
-    ) -> Result<(Uuid, bool), Undone> {
-        let envelope = Envelope::parse(body.as_bytes())
-            .map_err(|illegible| Undone::failed("unreadable", illegible.to_string()))?;
-        let (request_id, trace_id) = (letter.request_id.as_str(), letter.trace_id.as_deref());
-        let delivery = Delivery { request_id, trace_id };
-        let event = Incoming::new(envelope, self.mode, delivery, received_at);
-        let pushed =
-            Occurrence::once(FunnelEvent::DlqPushed, OPERATIONS, &letter.id, self.clock.now())
-                .with("queue", Queue::Webhooks.name())
-                .with("error_class", letter.error_class.as_str());
-        let transaction = async {
-            let mut tx = self.db.begin().await?;
-            let stored = store_events(&mut tx, &[&event]).await?;
-            db::outbox::insert(&mut tx, &pushed, self.analytics, Some(request_id)).await?;
-            faults::step("letter_unstored");
-            tx.commit().await?;
-            faults::step("letter_stored");
-            Ok(stored)
-        };
-        let stored = db::in_time(transaction).await?;
-        stored.questions.announce(&self.wake);
-        self.wake.outbox.notify_one();
-        self.wake.events.notify_one();
-        match stored.outcomes.first() {
-            Some(Stored::New) => Ok((event.id, true)),
-            Some(Stored::Known(id)) => Ok((*id, false)),
-            None => Err(Undone::failed("storage", "no outcome")),
-        }
+impl Attempt {
+    fn done(outcome: Outcome) -> Self {
+        Self { outcome, error: None, letter: None, next: Next::Away }
     }
 
-    /// Settles a failed event by the same code as a live one. One whose worker died is settled while
-    /// this process settles nothing else.
-    async fn settle(&self, id: Uuid, deaths: u32) -> Result<Done, Undone> {
-        let Some(settle) = &self.settle else { return Err(Undone::away("not_configured")) };
-        let settled = if deaths == 0 {
-            let _beside_others = settle.company.join().await;
-            settle.settle_one(id).await?
-        } else {
-            let _alone = settle.company.clear().await;
-            settle.settle_one(id).await?
+    /// Back to where it was, and not earlier than it was due.
+    fn held(in_hand: &InHand, letter: Option<&Letter>, class: &str, due_at: DateTime<Utc>) -> Self {
+        let next = match in_hand.from {
+            Origin::Dead => Next::Dead,
+            Origin::Waiting => {
+                let was_due = letter.map_or(due_at, |letter| letter.next_attempt_at);
+                Next::Back(due_at.max(was_due))
+            }
         };
-        match settled {
-            SettlingOne::HasEnded => Ok(Done::Elsewhere),
-            SettlingOne::IsInHand => Err(Undone::away("in_hand")),
-            SettlingOne::Tried(Settling::Settled) => Ok(Done::Here),
-            SettlingOne::Tried(Settling::Outage { class, retry_after }) => {
-                Err(Undone::Away { class, pause: retry_after })
-            }
-            SettlingOne::Tried(Settling::Failed { class, error }) => {
-                Err(Undone::failed(class, error))
-            }
+        Self { outcome: Outcome::Held, error: Some(class.to_owned()), letter: None, next }
+    }
+
+    fn verdict(&self) -> Verdict<'_> {
+        let letter = self.letter.as_ref();
+        match self.next {
+            Next::Away => Verdict::Done,
+            Next::Back(due_at) => Verdict::Back { letter, due_at },
+            Next::Dead => Verdict::Dead { letter },
         }
     }
 }

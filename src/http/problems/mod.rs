@@ -72,6 +72,11 @@ codes! {
     IdNotFound = "id-not-found", NOT_FOUND, Never;
     ReviewResolved = "review-resolved", CONFLICT, Never;
     BreakerNotFound = "breaker-not-found", NOT_FOUND, Never;
+    QueueNotFound = "queue-not-found", NOT_FOUND, Never;
+    EntryNotFound = "entry-not-found", NOT_FOUND, Never;
+    EntryInFlight = "entry-in-flight", CONFLICT, Later;
+    NotEditable = "not-editable", CONFLICT, Never;
+    QueueUnavailable = "queue-unavailable", SERVICE_UNAVAILABLE, Later;
     UnknownPlan = "unknown-plan", BAD_REQUEST, Never;
     InvalidEmail = "invalid-email", BAD_REQUEST, Never;
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, Never;
@@ -136,6 +141,11 @@ mod tests {
                 ("id-not-found", 404, false),
                 ("review-resolved", 409, false),
                 ("breaker-not-found", 404, false),
+                ("queue-not-found", 404, false),
+                ("entry-not-found", 404, false),
+                ("entry-in-flight", 409, true),
+                ("not-editable", 409, false),
+                ("queue-unavailable", 503, true),
                 ("unknown-plan", 400, false),
                 ("invalid-email", 400, false),
                 ("idempotency-key-reused", 422, false),

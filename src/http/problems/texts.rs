@@ -163,6 +163,53 @@ impl Code {
                     "لا يوجد قاطع دائرة بهذا الاسم. القواطع مذكورة في /api/v1/admin/circuit-breakers.",
                 ),
             ),
+            Self::QueueNotFound => (
+                text(
+                    "Queue not found",
+                    "There is no such queue. They are listed at /api/v1/admin/dlq/queues.",
+                ),
+                text(
+                    "الطابور غير موجود",
+                    "لا يوجد طابور بهذا الاسم. الطوابير مذكورة في /api/v1/admin/dlq/queues.",
+                ),
+            ),
+            Self::EntryNotFound => (
+                text(
+                    "Entry not found",
+                    "The queue has no such entry; it may have been done or deleted meanwhile.",
+                ),
+                text(
+                    "العنصر غير موجود",
+                    "لا يوجد هذا العنصر في الطابور؛ ربما أُنجز أو حُذف في هذه الأثناء.",
+                ),
+            ),
+            Self::EntryInFlight => (
+                text(
+                    "Entry in flight",
+                    "Somebody is replaying this entry right now. Try again in a moment.",
+                ),
+                text("العنصر قيد المعالجة", "تجري معالجة هذا العنصر الآن. حاول مرة أخرى بعد لحظات."),
+            ),
+            Self::NotEditable => (
+                text(
+                    "Entry cannot be edited",
+                    "Only entries of outbound and crm_sync can be edited; money events are fetched again.",
+                ),
+                text(
+                    "لا يمكن تعديل العنصر",
+                    "يمكن تعديل عناصر outbound وcrm_sync فقط؛ أما أحداث الدفع فيُعاد جلبها من المصدر.",
+                ),
+            ),
+            Self::QueueUnavailable => (
+                text(
+                    "Queues unavailable",
+                    "The dead-letter queues do not answer right now. Nothing is known to be lost; try again later.",
+                ),
+                text(
+                    "الطوابير غير متاحة",
+                    "لا تستجيب طوابير الرسائل المتعثرة الآن. لا يُعرف ضياع أي شيء؛ حاول مرة أخرى لاحقًا.",
+                ),
+            ),
             Self::UnknownPlan => (
                 text(
                     "Unknown plan",

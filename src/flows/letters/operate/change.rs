@@ -1,0 +1,103 @@
+//! Change what an entry owes, look at it unredacted, and stop or start the automatic replay of a queue.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::faults;
+use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
+use crate::queue::{Change, Content, Entry, Next, Pause, Payload, Queue, State};
+
+impl Operate {
+    /// An entry as it is, for somebody who may see everything; that it was looked at is written down
+    /// first.
+    pub async fn reveal(
+        &self,
+        queue: Queue,
+        id: &str,
+        order: &Order,
+    ) -> Result<Entry, OperateError> {
+        let entry = self.get(queue, id).await?;
+        let subject = subject(queue, id);
+        let noted = Noted { action: "dlq.revealed", subject: &subject, before: None, after: None };
+        self.note(order, noted).await?;
+        Ok(entry)
+    }
+
+    /// Replaces what an entry owes by another JSON object; the first one is kept with it. The audit
+    /// holds digests: bodies name people.
+    pub async fn edit(
+        &self,
+        queue: Queue,
+        id: &str,
+        payload: &str,
+        order: &Order,
+    ) -> Result<Entry, OperateError> {
+        let entry = self.get(queue, id).await?;
+        match queue {
+            Queue::Outbound | Queue::CrmSync => (),
+            Queue::Webhooks | Queue::Enrichment | Queue::Analytics => {
+                return Err(OperateError::NotEditable);
+            }
+        }
+        if entry.state == State::InFlight {
+            return Err(OperateError::InFlight);
+        }
+        let Content::Letter(letter) = &entry.content else {
+            return Err(OperateError::NotEditable);
+        };
+        let Payload::Job { body } = &letter.payload else {
+            return Err(OperateError::NotEditable);
+        };
+        let subject = subject(queue, id);
+        let (before, after) = (Some(digest(body)), Some(digest(payload)));
+        let noted = Noted { action: "dlq.edited", subject: &subject, before, after };
+        self.note(order, noted).await?;
+        faults::step("edit_noted");
+        let now = self.clock.now();
+        match self.letters.edit(queue, id, payload, Next::AsBefore, now).await? {
+            Change::Done => self.get(queue, id).await,
+            Change::Missing => Err(OperateError::NotFound),
+            Change::InFlight => Err(OperateError::InFlight),
+            Change::Differs => Err(OperateError::NotEditable),
+        }
+    }
+
+    /// Stops the automatic replay of the queue; what an operator asks for is replayed all the same.
+    pub async fn pause(&self, queue: Queue, order: &Order) -> Result<(), OperateError> {
+        let was = self.letters.paused(queue).await?.is_some();
+        self.note_pause(queue, order, "dlq.paused", (was, true)).await?;
+        let reason = order.reason.clone().unwrap_or_default();
+        let pause = Pause { by: order.actor.clone(), reason, at: self.clock.now() };
+        faults::step("pause_noted");
+        Ok(self.letters.pause(queue, &pause).await?)
+    }
+
+    /// Starts it again.
+    pub async fn resume(&self, queue: Queue, order: &Order) -> Result<(), OperateError> {
+        let was = self.letters.paused(queue).await?.is_some();
+        self.note_pause(queue, order, "dlq.resumed", (was, false)).await?;
+        faults::step("resume_noted");
+        self.letters.resume(queue).await?;
+        Ok(())
+    }
+
+    async fn note_pause(
+        &self,
+        queue: Queue,
+        order: &Order,
+        action: &'static str,
+        (before, after): (bool, bool),
+    ) -> Result<(), OperateError> {
+        let paused = |is_paused| Some(json!({ "paused": is_paused }));
+        let (before, after) = (paused(before), paused(after));
+        let noted = Noted { action, subject: queue.name(), before, after };
+        Ok(self.note(order, noted).await?)
+    }
+}
+
+fn digest(body: &str) -> serde_json::Value {
+    let digest = Sha256::digest(body);
+    let halves = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let hex: String = halves.filter_map(|half| char::from_digit(half.into(), 16)).collect();
+    json!({ "sha256": hex })
+}

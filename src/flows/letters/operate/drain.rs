@@ -1,0 +1,226 @@
+//! Replay on an operator's word: a page of a queue, or one entry; also on a paused queue, and without
+//! waiting for a backoff.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::db;
+use crate::faults;
+use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
+use crate::flows::letters::replay_letter::{ABREAST, Outcome, Replayed};
+use crate::queue::{Content, Entry, Filter, InHand, Queue, Reach, State};
+
+/// When a drain takes no more.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// When it no longer waits for what it took, so that its request is answered.
+const PATIENCE: Duration = Duration::from_secs(28);
+
+/// The states that a drain looks at.
+pub(super) const WAITING: [State; 2] = [State::Ready, State::Scheduled];
+
+/// What a drain did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Drained {
+    pub items: Vec<Replayed>,
+    /// How many entries the queue still has, the dead included.
+    pub remaining: u64,
+    pub stopped: Option<Stopped>,
+}
+
+/// Why a drain took no more although there was more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stopped {
+    /// It had taken too long.
+    Deadline,
+    /// The process was told to stop.
+    Shutdown,
+}
+
+impl Stopped {
+    /// The word in answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl Drained {
+    /// How many ended so.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.items.iter().filter(|item| item.outcome == outcome).count()
+    }
+}
+
+impl Operate {
+    /// Replays up to `limit` entries that wait, oldest first, each at most once; to its end, also when
+    /// nobody waits for the result any more.
+    pub async fn drain(
+        &self,
+        queue: Queue,
+        limit: usize,
+        order: Order,
+    ) -> Result<Drained, OperateError> {
+        let this = self.clone();
+        let drained = self.tasks.finish(async move { this.drain_here(queue, limit, order).await });
+        drained.await.map_err(OperateError::Broken)?
+    }
+
+    async fn drain_here(
+        &self,
+        queue: Queue,
+        limit: usize,
+        order: Order,
+    ) -> Result<Drained, OperateError> {
+        let (began, started) = (self.clock.monotonic(), Instant::now());
+        let depth = self.letters.count(queue, self.clock.now()).await?.depth();
+        let mark = self.letters.high_water(queue).await?;
+        let (before, after) = (Some(json!({ "depth": depth })), Some(json!({ "limit": limit })));
+        let noted = Noted { action: "dlq.drained", subject: queue.name(), before, after };
+        match self.note(&order, noted).await {
+            // Whatever a letter owes is written to Postgres: nothing could succeed.
+            Err(error) if db::is_outage(&error) => return self.hold(queue, limit, depth).await,
+            noted => noted?,
+        }
+        faults::step("drain_noted");
+        let (mut items, mut cursor, mut stopped) = (Vec::new(), None, None);
+        while let Some(places @ 1..) = limit.checked_sub(items.len()) {
+            stopped = self.stopped(began);
+            if stopped.is_some() {
+                break;
+            }
+            let (now, lease, abreast) = (self.clock.now(), self.replay.lease, places.min(ABREAST));
+            let page =
+                self.letters.take_waiting(queue, now, lease, abreast, cursor.as_ref(), Some(mark));
+            let page = page.await?;
+            faults::step("drain_taken");
+            items.extend(self.replay_until(queue, &page.items, started + PATIENCE).await?);
+            let Some(next) = page.next else { break };
+            cursor = Some(next);
+        }
+        let remaining = self.letters.count(queue, self.clock.now()).await?.depth();
+        tracing::info!(queue = queue.name(), processed = items.len(), "Drained {}", queue.name());
+        Ok(Drained { items, remaining, stopped })
+    }
+
+    /// Why no more is begun of what began then.
+    pub(super) fn stopped(&self, began: std::time::Instant) -> Option<Stopped> {
+        if self.tasks.stopping().is_cancelled() {
+            return Some(Stopped::Shutdown);
+        }
+        let is_late = self.clock.monotonic().saturating_duration_since(began) >= DEADLINE;
+        is_late.then_some(Stopped::Deadline)
+    }
+
+    /// Replays one entry, whatever its state, as long as nobody has it in hand.
+    pub async fn retry(
+        &self,
+        queue: Queue,
+        id: &str,
+        order: Order,
+    ) -> Result<Replayed, OperateError> {
+        let (this, id) = (self.clone(), id.to_owned());
+        let retried = self.tasks.finish(async move { this.retry_here(queue, &id, order).await });
+        retried.await.map_err(OperateError::Broken)?
+    }
+
+    async fn retry_here(
+        &self,
+        queue: Queue,
+        id: &str,
+        order: Order,
+    ) -> Result<Replayed, OperateError> {
+        let started = Instant::now();
+        let entry = self.get(queue, id).await?;
+        if entry.state == State::InFlight {
+            return Err(OperateError::InFlight);
+        }
+        let before = Some(json!({ "state": entry.state.name() }));
+        let subject = subject(queue, id);
+        let noted = Noted { action: "dlq.retried", subject: &subject, before, after: None };
+        match self.note(&order, noted).await {
+            Err(error) if db::is_outage(&error) => return Ok(held_back(&entry)),
+            noted => noted?,
+        }
+        faults::step("retry_noted");
+        let (ids, now) = ([id.to_owned()], self.clock.now());
+        let lease = self.replay.lease;
+        let taken = self.letters.take_these(queue, &ids, Reach::AlsoDead, now, lease).await?;
+        faults::step("retry_taken");
+        let replayed = self.replay_until(queue, &taken.in_hand, started + PATIENCE).await?;
+        match replayed.into_iter().next() {
+            Some(replayed) => Ok(replayed),
+            // Somebody was faster: they have it, or had it.
+            None => match self.get(queue, id).await {
+                Ok(_) => Err(OperateError::InFlight),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Replays what is in hand. What has not ended by then comes back when its lease ends.
+    async fn replay_until(
+        &self,
+        queue: Queue,
+        taken: &[InHand],
+        end: Instant,
+    ) -> Result<Vec<Replayed>, OperateError> {
+        match tokio::time::timeout_at(end, self.replay.replay(queue, taken)).await {
+            Ok(replayed) => Ok(replayed?),
+            Err(_) => Ok(taken.iter().map(given_up).collect()),
+        }
+    }
+
+    /// What a drain would have taken, untouched.
+    async fn hold(
+        &self,
+        queue: Queue,
+        limit: usize,
+        remaining: u64,
+    ) -> Result<Drained, OperateError> {
+        let entries = self.list_waiting(queue, limit).await?;
+        let items = entries.iter().map(held_back).collect();
+        Ok(Drained { items, remaining, stopped: None })
+    }
+
+    /// The entries that a drain would take, oldest first.
+    pub(super) async fn list_waiting(
+        &self,
+        queue: Queue,
+        limit: usize,
+    ) -> Result<Vec<Entry>, OperateError> {
+        let filter = Filter { states: WAITING.into(), ..Filter::default() };
+        let (mut entries, mut cursor) = (Vec::new(), None);
+        while let Some(places @ 1..) = limit.checked_sub(entries.len()) {
+            let now = self.clock.now();
+            let page = self.letters.page(queue, &filter, cursor.as_ref(), places, now).await?;
+            entries.extend(page.items);
+            let Some(next) = page.next else { break };
+            cursor = Some(next);
+        }
+        Ok(entries)
+    }
+}
+
+/// An entry that was not even tried, because Postgres is away.
+fn held_back(entry: &Entry) -> Replayed {
+    Replayed {
+        id: entry.id.clone(),
+        source: entry.source.clone(),
+        outcome: Outcome::Held,
+        error: Some("storage".to_owned()),
+    }
+}
+
+fn given_up(in_hand: &InHand) -> Replayed {
+    let source = match &in_hand.content {
+        Content::Letter(letter) => letter.source.clone(),
+        Content::Newer | Content::Unreadable => String::new(),
+    };
+    let (id, error) = (in_hand.id().into_owned(), Some("timeout".to_owned()));
+    Replayed { id, source, outcome: Outcome::Held, error }
+}

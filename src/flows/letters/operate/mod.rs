@@ -1,0 +1,94 @@
+//! An operator's word on dead letters. Whatever is changed is in the audit first: a process that dies in
+//! between leaves an order that was not carried out, never a change that nobody ordered, and the same
+//! order again carries it out.
+
+use std::sync::Arc;
+
+use redis::{RedisError, RedisResult};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use crate::clock::Clock;
+use crate::db;
+use crate::db::audit_log::NewAudit;
+use crate::flows::letters::replay_letter::ReplayLetters;
+use crate::queue::{Entry, Letters, Queue};
+use crate::tasks::Tasks;
+
+pub(crate) mod change;
+pub(crate) mod drain;
+pub(crate) mod rehearse;
+pub(crate) mod shelve;
+
+/// What operating the queues needs.
+#[derive(Clone)]
+pub(crate) struct Operate {
+    pub db: PgPool,
+    pub letters: Letters,
+    pub replay: Arc<ReplayLetters>,
+    pub tasks: Tasks,
+    pub clock: Clock,
+}
+
+/// Who says so, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub actor: String,
+    pub request_id: String,
+    pub reason: Option<String>,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OperateError {
+    #[error("Redis failed: {0}")]
+    Queue(#[from] RedisError),
+    #[error("the database failed: {0}")]
+    Storage(#[from] sqlx::Error),
+    #[error("no such entry")]
+    NotFound,
+    #[error("somebody has the entry in hand")]
+    InFlight,
+    #[error("such an entry cannot be edited")]
+    NotEditable,
+    #[error("it broke off: {0}")]
+    Broken(String),
+}
+
+/// What an audit row says of an order.
+struct Noted<'a> {
+    action: &'static str,
+    /// The queue, or the queue and the entry.
+    subject: &'a str,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl Operate {
+    /// One entry.
+    pub async fn get(&self, queue: Queue, id: &str) -> Result<Entry, OperateError> {
+        let entry: RedisResult<_> = self.letters.get(queue, id, self.clock.now()).await;
+        entry?.ok_or(OperateError::NotFound)
+    }
+
+    /// Writes an order down.
+    async fn note(&self, order: &Order, noted: Noted<'_>) -> sqlx::Result<()> {
+        let Noted { action, subject, before, after } = noted;
+        let audit = NewAudit {
+            actor: &order.actor,
+            action,
+            subject,
+            reason: order.reason.as_deref(),
+            before,
+            after,
+            request_id: Some(&order.request_id),
+            happened_at: self.clock.now(),
+        };
+        db::in_time(db::audit_log::insert(&self.db, &audit)).await
+    }
+}
+
+/// How an audit row calls an entry.
+fn subject(queue: Queue, id: &str) -> String {
+    format!("{}/{id}", queue.name())
+}

@@ -1,0 +1,172 @@
+//! An operator's orders on the dead-letter queues while the service dies: given again until they are
+//! answered, they are carried out once.
+
+use dealix::queue::{Payload, Queue};
+use dealix_sandbox::{Fault, Operation, Trouble};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::world::{Bought, World, good_card, until};
+
+const DLQ: &str = "/api/v1/admin/dlq";
+
+/// A failed event whose letter waits, and its id.
+async fn a_letter(db: PgPool, step: &'static str) -> (World, Bought, String) {
+    let world = World::new(db, &[step]).await;
+    let bought = world.buy().await;
+    world.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(400)));
+    world.pay(&bought, good_card()).await;
+    world.until_given_up().await;
+    world.sandbox.clear_faults();
+    let id = until("its letter is there", async || {
+        let listed = ask(&world, Method::GET, "/webhooks?state=scheduled").await?;
+        listed["entries"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    (world, bought, id)
+}
+
+/// The answer, if there was one and it was not a failure.
+async fn ask(world: &World, method: Method, path: &str) -> Option<Value> {
+    let path = format!("{DLQ}{path}");
+    let (status, answer) = world.ask_as_admin(method, &path, &json!({})).await?;
+    (status == StatusCode::OK).then_some(answer)
+}
+
+async fn depth(world: &World) -> Option<u64> {
+    ask(world, Method::GET, "/queues").await?["queues"]["webhooks"].as_u64()
+}
+
+async fn end_paid(world: World, bought: &Bought) {
+    world.until_shown(bought, "paid").await;
+    world.hold_the_books_of_one_sale().await;
+    world.end().await;
+}
+
+/// The queue is drained until nothing is left.
+pub async fn a_drain(db: PgPool, step: &'static str) {
+    let (world, bought, _) = a_letter(db, step).await;
+    until("the queue is drained", async || {
+        ask(&world, Method::POST, "/webhooks/drain").await;
+        (depth(&world).await? == 0).then_some(())
+    })
+    .await;
+    end_paid(world, &bought).await;
+}
+
+/// One entry is retried until it is gone.
+pub async fn a_retry(db: PgPool, step: &'static str) {
+    let (world, bought, id) = a_letter(db, step).await;
+    until("it is gone", async || {
+        ask(&world, Method::POST, &format!("/webhooks/entries/{id}/retry")).await;
+        (depth(&world).await? == 0).then_some(())
+    })
+    .await;
+    end_paid(world, &bought).await;
+}
+
+async fn delete(world: &World, id: &str) {
+    until("it is deleted", async || {
+        ask(world, Method::DELETE, &format!("/webhooks/entries/{id}")).await;
+        (depth(world).await? == 0).then_some(())
+    })
+    .await;
+}
+
+async fn restore(world: &World) {
+    until("it is there again", async || {
+        ask(world, Method::POST, "/webhooks/restore").await;
+        (depth(world).await? == 1).then_some(())
+    })
+    .await;
+}
+
+/// An entry is deleted, and had back.
+pub async fn a_deletion(db: PgPool, step: &'static str) {
+    let (world, bought, id) = a_letter(db, step).await;
+    delete(&world, &id).await;
+    assert_eq!(world.count("webhook_events where shelved_at is not null").await, 1);
+    restore(&world).await;
+    world.until_dead().await;
+    assert_eq!(world.count("webhook_events where shelved_at is not null").await, 0);
+    until("it is replayed", async || {
+        ask(&world, Method::POST, "/webhooks/drain").await;
+        (depth(&world).await? == 0).then_some(())
+    })
+    .await;
+    end_paid(world, &bought).await;
+}
+
+/// The service dies while an entry is had back by its id.
+pub async fn a_restored_entry(db: PgPool, step: &'static str) {
+    let (world, bought, id) = a_letter(db, step).await;
+    delete(&world, &id).await;
+    let path = format!("{DLQ}/webhooks/restore");
+    until("it is there again", async || {
+        let body = json!({ "id": id });
+        let (status, _) = world.ask_as_admin(Method::POST, &path, &body).await?;
+        (status == StatusCode::OK && depth(&world).await? == 1).then_some(())
+    })
+    .await;
+    world.until_dead().await;
+    assert_eq!(world.count("webhook_events where shelved_at is not null").await, 0);
+    until("it is replayed", async || {
+        ask(&world, Method::POST, "/webhooks/drain").await;
+        (depth(&world).await? == 0).then_some(())
+    })
+    .await;
+    end_paid(world, &bought).await;
+}
+
+/// A queue is paused, and goes on.
+pub async fn a_pause(db: PgPool, step: &'static str) {
+    let (world, bought, _) = a_letter(db, step).await;
+    for (way, is_paused) in [("pause", true), ("resume", false)] {
+        until("it is said and done", async || {
+            ask(&world, Method::POST, &format!("/webhooks/{way}")).await;
+            let stats = ask(&world, Method::GET, "/stats").await?;
+            (stats["webhooks"]["paused"] == is_paused).then_some(())
+        })
+        .await;
+    }
+    world.until_dead().await;
+    world.until_a_letter_is_due().await;
+    end_paid(world, &bought).await;
+}
+
+/// What is owed is edited; the order is written twice, and the first version is kept.
+pub async fn an_edit(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    let body = r#"{"status":"new"}"#.to_owned();
+    world.owe(Queue::Outbound, "job:1", Payload::Job { body }).await;
+    let path = format!("{DLQ}/outbound/entries/job:1");
+    let edit = json!({ "payload": { "status": "mended" }, "reason": "a typo" });
+    until("it is edited", async || {
+        world.ask_as_admin(Method::PUT, &path, &edit).await;
+        let entry = ask(&world, Method::GET, "/outbound/entries/job:1").await?;
+        (entry["is_edited"] == true).then_some(())
+    })
+    .await;
+    world.until_dead().await;
+    assert!(world.count("audit_log where action = 'dlq.edited'").await >= 1);
+    world.end().await;
+}
+
+/// Analytics has taken an event that it had refused, and the service dies before it writes that down.
+pub async fn a_second_send(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    let refused = "insert into outbox (uuid, name, distinct_id, properties, happened_at, status, next_attempt_at)
+        values ('00000000-0000-0000-0000-000000000001', 'landing_view', 'visitor', '{}', now(), 'refused', now())";
+    sqlx::query(refused).execute(&world.db).await.unwrap();
+    let row_id = Uuid::from_u128(1);
+    world.owe(Queue::Analytics, "outbox:1", Payload::OutboxRow { row_id }).await;
+    until("it is sent", async || {
+        ask(&world, Method::POST, "/analytics/drain").await;
+        (world.count("outbox where status = 'sent'").await == 1).then_some(())
+    })
+    .await;
+    world.until_dead().await;
+    world.end().await;
+}
