@@ -141,7 +141,8 @@ mod tests {
         for (error, expected) in cases {
             assert_eq!(essence(error), expected);
         }
-        assert_eq!(essence(&"long ".repeat(999)).chars().count(), LENGTH);
+        assert_eq!(essence(&"long ".repeat(999)).chars().count(), LENGTH - 1, "ends with a word");
+        assert_eq!(essence(&"long".repeat(999)).chars().count(), LENGTH);
     }
 
     #[test]

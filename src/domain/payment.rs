@@ -171,9 +171,7 @@ pub fn settle(bill: &Bill, recorded: Option<&Recorded>, fetched: &Fetched) -> Se
             _,
         ) => (),
     }
-    if recorded.is_none_or(|recorded| moved(recorded, &record)) {
-        give_back(bill, &mut record, fetched, &mut wanted);
-    }
+    give_back(bill, &mut record, fetched, &mut wanted);
     if news == News::Newer {
         wanted.extend(passing(recorded, &record, fetched));
     }
@@ -305,11 +303,6 @@ fn second_thought(
     let was_mismatch = asked(doubt::AMOUNT_MISMATCH) || asked(doubt::CURRENCY_MISMATCH);
     let fits_now = record.standing == Standing::Held && was_mismatch;
     mismatch(bill, fetched, charged).or_else(|| fits_now.then_some(Doubt::FitsNow))
-}
-
-/// Whether anything changed that can mean that money was given back.
-fn moved(before: &Recorded, now: &Recorded) -> bool {
-    (before.standing, &before.status, before.refunded) != (now.standing, &now.status, now.refunded)
 }
 
 /// What follows from money that was given back.

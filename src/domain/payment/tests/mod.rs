@@ -249,6 +249,28 @@ fn of_a_hold_that_was_given_back_only_what_was_captured_counts() {
 }
 
 #[test]
+fn what_was_captured_of_a_hold_may_become_known_after_all_of_it_was_given_back() {
+    let late = Bill { is_closed: true, ..bill() };
+    let all = Halalas(50_000);
+    let heard = |charged| Effect::Review(Doubt::HeldRefund { refunded: all, charged });
+    let mismatch = Doubt::AmountMismatch { billed: PRICE, charged: all, coupon: None };
+    let captured_too = Fetched { captured: all, ..refunded(50_000, 3) };
+    assert_eq!(
+        run(&late, &[refunded(50_000, 2), captured_too]),
+        (
+            vec![
+                Effect::Review(Doubt::LatePayment),
+                heard(PRICE),
+                Effect::Review(mismatch),
+                heard(all),
+                Effect::Return(all),
+            ],
+            Standing::Returned
+        )
+    );
+}
+
+#[test]
 fn a_partial_refund_leaves_what_was_granted_and_asks_a_person_each_time() {
     let (part, more) = (Halalas(40_000), Halalas(98_999));
     let review = |refunded| Effect::Review(Doubt::PartialRefund { refunded, charged: PRICE });
