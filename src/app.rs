@@ -40,11 +40,8 @@ use crate::jobs::call_for_help::CallForHelpJob;
 use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::deliver_events::DeliverEventsJob;
 use crate::jobs::expire_subscriptions::ExpireSubscriptionsJob;
-use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
-use crate::jobs::replay_letters::ReplayLettersJob;
 use crate::jobs::settle_events::SettleEventsJob;
-use crate::jobs::tidy_letters::TidyLettersJob;
 use crate::queue::{Letters, Redis};
 use crate::tasks::Tasks;
 use crate::telemetry::{BUILD, Metrics, Telemetry};
@@ -56,7 +53,7 @@ mod jobs;
 mod people;
 
 use self::after_sales::AfterSales;
-use self::inbox::Surroundings;
+use self::inbox::{LetterJobs, Surroundings};
 use self::jobs::Watch;
 
 /// The parts a handler may ask for. Each is cheap to clone.
@@ -106,10 +103,7 @@ pub struct App {
     limits: Limits,
     commit_events: CommitEventsJob,
     keep_quarantine: KeepQuarantineJob,
-    hand_over: HandOverJob,
-    tidy_letters: TidyLettersJob,
-    /// None in mode `sync`.
-    replay_letters: Option<ReplayLettersJob>,
+    letter_jobs: LetterJobs,
     /// None without a key at the payment provider: there is nothing to settle.
     settle_events: Option<SettleEventsJob>,
     after_sales: AfterSales,
@@ -219,9 +213,7 @@ impl App {
             limits: limits(config),
             commit_events: parts.commit_events,
             keep_quarantine: parts.keep_quarantine,
-            hand_over: parts.hand_over,
-            tidy_letters: parts.tidy_letters,
-            replay_letters: parts.replay_letters,
+            letter_jobs: parts.letter_jobs,
             settle_events,
             after_sales,
             deliver_events,
@@ -294,13 +286,7 @@ impl App {
         }
         let keep_quarantine = self.keep_quarantine.clone();
         tasks.start("keep_quarantine", |stop| keep_quarantine.run(stop));
-        let hand_over = self.hand_over.clone();
-        tasks.start("hand_over", |stop| hand_over.run(stop));
-        let tidy_letters = self.tidy_letters.clone();
-        tasks.start("tidy_letters", |stop| tidy_letters.run(stop));
-        if let Some(job) = self.replay_letters.clone() {
-            tasks.start("replay_letters", |stop| job.run(stop));
-        }
+        self.letter_jobs.start(tasks);
         let lapse = self.expire_subscriptions();
         tasks.start("expire_subscriptions", |stop| lapse.run(stop));
         if let Some(job) = self.settle_events.clone() {
@@ -359,11 +345,7 @@ impl App {
     pub async fn run_jobs_until_idle(&self) -> anyhow::Result<()> {
         loop {
             let mut step = self.keep_quarantine.step().await?;
-            step = step.or(Box::pin(self.hand_over.step()).await?);
-            step = step.or(Box::pin(self.tidy_letters.step()).await?);
-            if let Some(job) = &self.replay_letters {
-                step = step.or(job.step().await?);
-            }
+            step = step.or(Box::pin(self.letter_jobs.step()).await?);
             step = step.or(self.expire_subscriptions().step().await?);
             if let Some(job) = &self.settle_events {
                 step = step.or(job.step().await?);

@@ -14,8 +14,11 @@ use crate::clients::posthog::Posthog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::funnel::Analytics;
+use crate::flows::letters::adopt_old_lists::AdoptOldLists;
 use crate::flows::letters::debts::Debts;
 use crate::flows::letters::hand_over::HandOver;
+use crate::flows::letters::hand_over_refused::HandOverRefused;
+use crate::flows::letters::notice_loss::NoticeLoss;
 use crate::flows::letters::operate::Operate;
 use crate::flows::letters::owed_analytics::OwedAnalytics;
 use crate::flows::letters::owed_event::OwedEvents;
@@ -25,6 +28,8 @@ use crate::flows::settling::settle_event::SettleEvents;
 use crate::flows::webhooks::commit_events::commit_queue;
 use crate::flows::webhooks::inbox::Inbox;
 use crate::flows::webhooks::quarantine::quarantine;
+use crate::jobs::Step;
+use crate::jobs::adopt_old_lists::AdoptOldListsJob;
 use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
@@ -62,10 +67,41 @@ pub(super) struct Parts {
     pub operate: Operate,
     pub commit_events: CommitEventsJob,
     pub keep_quarantine: KeepQuarantineJob,
-    pub hand_over: HandOverJob,
-    pub tidy_letters: TidyLettersJob,
+    pub letter_jobs: LetterJobs,
+}
+
+/// The jobs that look after dead letters.
+#[derive(Clone)]
+pub(super) struct LetterJobs {
+    hand_over: HandOverJob,
+    tidy_letters: TidyLettersJob,
+    adopt_old_lists: AdoptOldListsJob,
     /// None in mode `sync`, in which the automatic replay rests.
-    pub replay_letters: Option<ReplayLettersJob>,
+    replay_letters: Option<ReplayLettersJob>,
+}
+
+impl LetterJobs {
+    /// Starts all of them.
+    pub fn start(&self, tasks: &Tasks) {
+        let Self { hand_over, tidy_letters, adopt_old_lists, replay_letters } = self.clone();
+        tasks.start("hand_over", |stop| hand_over.run(stop));
+        tasks.start("tidy_letters", |stop| tidy_letters.run(stop));
+        tasks.start("adopt_old_lists", |stop| adopt_old_lists.run(stop));
+        if let Some(job) = replay_letters {
+            tasks.start("replay_letters", |stop| job.run(stop));
+        }
+    }
+
+    /// Runs one step of each.
+    pub async fn step(&self) -> anyhow::Result<Step> {
+        let mut step = Box::pin(self.hand_over.step()).await?;
+        step = step.or(self.tidy_letters.step().await?);
+        step = step.or(Box::pin(self.adopt_old_lists.step()).await?);
+        if let Some(job) = &self.replay_letters {
+            step = step.or(Box::pin(job.step()).await?);
+        }
+        Ok(step)
+    }
 }
 
 pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
@@ -102,15 +138,30 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         wake: wake.clone(),
         tasks: tasks.clone(),
     });
-    let hand_over = HandOver {
-        db: db.clone(),
-        letters: letters.clone(),
-        analytics,
-        max_retries,
-        clock: clock.clone(),
-        wake: wake.clone(),
+    let hand_over = HandOverJob {
+        events: HandOver {
+            db: db.clone(),
+            letters: letters.clone(),
+            analytics,
+            max_retries,
+            clock: clock.clone(),
+            wake: wake.clone(),
+        },
+        refused: HandOverRefused {
+            db: db.clone(),
+            letters: letters.clone(),
+            max_retries,
+            clock: clock.clone(),
+        },
+        loss: NoticeLoss { db: db.clone(), letters: letters.clone(), clock: clock.clone() },
     };
     let tidy_letters = TidyLettersJob { letters: letters.clone(), clock: clock.clone() };
+    let adopt_old_lists = AdoptOldLists {
+        letters: letters.clone(),
+        max_retries,
+        clock: clock.clone(),
+        progress: Arc::default(),
+    };
     let replay = Arc::new(ReplayLetters {
         letters: letters.clone(),
         debts: Debts {
@@ -141,8 +192,11 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         operate,
         commit_events: CommitEventsJob { flow: commit_events },
         keep_quarantine: KeepQuarantineJob { flow: keep_quarantine },
-        hand_over: HandOverJob { flow: hand_over },
-        tidy_letters,
-        replay_letters: is_async.then_some(replay_letters),
+        letter_jobs: LetterJobs {
+            hand_over,
+            tidy_letters,
+            adopt_old_lists: AdoptOldListsJob { flow: adopt_old_lists },
+            replay_letters: is_async.then_some(replay_letters),
+        },
     })
 }

@@ -71,6 +71,25 @@ pub async fn confirm_handed_over(
     Ok(())
 }
 
+/// Forgets of up to `limit` failed events that their letters were seen after `before`; tells of how many.
+pub async fn forget_seen(
+    db: impl PgExecutor<'_>,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<u64> {
+    let result = sqlx::query!(
+        "update webhook_events set handed_over_at = $1
+         where id in (
+             select id from webhook_events where status = 'failed' and handed_over_at > $1 limit $2
+         )",
+        before,
+        limit,
+    )
+    .execute(db)
+    .await?;
+    Ok(result.rows_affected())
+}
+
 /// Notes that the queue has a letter for the event; `false` when that was noted before.
 pub async fn set_handed_over(
     tx: &mut PgTransaction<'_>,

@@ -14,6 +14,7 @@ pub mod phone;
 pub mod plan;
 pub mod redaction;
 pub mod review;
+pub mod secret_token;
 pub mod status;
 pub mod story;
 pub mod subscription;

@@ -1,10 +1,12 @@
-//! Hands failed events over to the dead-letter queue.
+//! Hands over to the dead-letter queue what failed, and what analytics refused.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::flows::letters::hand_over::HandOver;
+use crate::flows::letters::hand_over_refused::HandOverRefused;
+use crate::flows::letters::notice_loss::NoticeLoss;
 use crate::jobs::{Cadence, Step, repeat};
 
 /// The queue tries nothing before ten minutes have passed; there is no hurry.
@@ -13,7 +15,9 @@ const TICK: Duration = Duration::from_secs(5);
 /// The loop.
 #[derive(Clone)]
 pub(crate) struct HandOverJob {
-    pub flow: HandOver,
+    pub events: HandOver,
+    pub refused: HandOverRefused,
+    pub loss: NoticeLoss,
 }
 
 impl HandOverJob {
@@ -23,9 +27,10 @@ impl HandOverJob {
         repeat(cadence, stop, || Box::pin(self.step())).await;
     }
 
-    /// Hands over what failed since.
+    /// Hands over what failed since, and what Redis may have lost.
     pub async fn step(&self) -> anyhow::Result<Step> {
-        let handed_over = self.flow.run().await?;
+        self.loss.run().await?;
+        let handed_over = self.events.run().await? + self.refused.run().await?;
         Ok(if handed_over == 0 { Step::Idle } else { Step::Worked })
     }
 }

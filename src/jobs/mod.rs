@@ -1,5 +1,6 @@
 //! What we do unasked: the background loops, each a `step()` that a test can call.
 
+pub(crate) mod adopt_old_lists;
 pub(crate) mod announce_reviews;
 pub(crate) mod call_for_help;
 pub(crate) mod cancel_invoices;

@@ -83,6 +83,13 @@ pub struct Letter {
 #[serde(transparent)]
 pub struct Extra(BTreeMap<String, Box<RawValue>>);
 
+impl Extra {
+    /// One field, whose name must be none of a letter's own.
+    pub fn of(name: &str, value: Box<RawValue>) -> Self {
+        Self([(name.to_owned(), value)].into())
+    }
+}
+
 impl PartialEq for Extra {
     fn eq(&self, other: &Self) -> bool {
         let texts = |it: &Self| -> Vec<_> {

@@ -14,8 +14,10 @@ mod link;
 mod names;
 mod operator;
 mod pages;
+mod predecessors;
 mod scripts;
 mod tidy;
+mod whereabouts;
 mod work;
 
 pub use cursor::{BadCursor, Cursor};
@@ -27,7 +29,9 @@ pub use letters::{Letters, PushError, Pushed};
 pub use names::{Queue, State};
 pub use operator::{Change, Next, Restored};
 pub use pages::{Entry, Filter, Matching, Page};
+pub use predecessors::{Adoption, OldList, Tail};
 pub use tidy::KEPT;
+pub use whereabouts::Start;
 pub use work::{Content, InHand, Origin, Reach, Taken, Verdict};
 
 use link::Link;

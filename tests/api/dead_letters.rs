@@ -5,19 +5,24 @@ use serde_json::Value;
 
 use crate::harness::{TestApp, redis_prefix, redis_url};
 
-/// The queue of webhooks of one test.
+/// One queue of one test.
 pub struct DeadLetters {
     connection: redis::Connection,
     prefix: String,
 }
 
 impl DeadLetters {
-    /// Those of the database that the service uses, in the Redis of the test run.
+    /// The webhooks of the database that the service uses, in the Redis of the test run.
     pub fn of(app: &TestApp) -> Self {
+        Self::in_queue(app, "webhooks")
+    }
+
+    /// Another queue beside them.
+    pub fn in_queue(app: &TestApp, queue: &str) -> Self {
         let options = app.db.connect_options();
         let database = options.get_database().unwrap().to_owned();
         let connection = redis::Client::open(redis_url()).unwrap().get_connection().unwrap();
-        Self { connection, prefix: format!("{}:dlq:{{webhooks}}:2", redis_prefix(database)) }
+        Self { connection, prefix: format!("{}:dlq:{{{queue}}}:2", redis_prefix(database)) }
     }
 
     /// Every letter, by its id, as it is written.
@@ -93,8 +98,20 @@ impl DeadLetters {
 
     /// As if Redis had lost its data.
     pub fn lose_all(&mut self) {
-        let keys: Vec<String> = self.connection.keys(format!("{}:*", self.prefix)).unwrap();
+        let keys: Vec<String> = self.connection.keys(self.key("*")).unwrap();
         let () = self.connection.del(keys).unwrap();
+    }
+
+    /// As if somebody had deleted the letters behind everybody's back.
+    pub fn lose_letters(&mut self) {
+        let mut keys: Vec<String> = self.connection.keys(self.key("*")).unwrap();
+        keys.retain(|key| !key.ends_with(":vouched"));
+        let () = self.connection.del(keys).unwrap();
+    }
+
+    /// As if Redis had been started anew with some older copy of its data.
+    pub fn start_anew(&mut self) {
+        let () = self.connection.set(self.key("vouched"), "another start").unwrap();
     }
 
     /// As if so many processes had ended with it before.

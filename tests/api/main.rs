@@ -8,6 +8,7 @@
     reason = "a step that fails should fail the test"
 )]
 
+mod adoption;
 mod alerts;
 mod announcing;
 mod audit;
@@ -29,9 +30,11 @@ mod health;
 mod idempotency;
 mod inbox;
 mod limits;
+mod lost_letters;
 mod metrics;
 mod odd_provider;
 mod openapi;
+mod outages;
 mod overrides;
 mod pages;
 mod payments;

@@ -380,7 +380,7 @@ async fn a_letter_that_redis_lost_is_written_anew_and_a_dead_one_stays_dead(db: 
     run(&shop).await;
     assert_eq!((letters.ids("dead"), letters.ids("due")), (vec![id], vec![]));
 
-    letters.lose_all();
+    letters.lose_letters();
     shop.sandbox.clear_faults();
     run(&shop).await;
     assert_eq!(letters.all(), [], "it was seen a moment ago");

@@ -2,6 +2,7 @@
 //! is done unasked.
 
 use dealix_sandbox::{Fault, Operation, SentryItem, Trouble};
+use redis::AsyncCommands;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgPool;
@@ -61,8 +62,6 @@ pub async fn a_lost_letter(db: PgPool, step: &'static str) {
     })
     .await;
     world.lose_all_letters().await;
-    let long_ago = "update webhook_events set handed_over_at = handed_over_at - interval '2 hours'";
-    sqlx::query(long_ago).execute(&world.db).await.unwrap();
     world.until_dead().await;
     replay_and_hold_the_books(world, &bought).await;
 }
@@ -87,8 +86,11 @@ pub async fn a_refused_event(db: PgPool, step: &'static str) {
         (world.count("outbox where status = 'refused'").await == 1).then_some(())
     })
     .await;
+    let handed_over = "outbox where status = 'refused' and handed_over_at is not null";
+    until("it is handed over", async || (world.count(handed_over).await == 1).then_some(())).await;
     world.until_dead().await;
-    assert_eq!(world.count("outbox where status <> 'refused'").await, 0);
+    let letters: i64 = world.connection().hlen("dealix:dlq:{analytics}:2:letters").await.unwrap();
+    assert_eq!((letters, world.count("outbox").await), (1, 1));
     world.end().await;
 }
 

@@ -16,6 +16,7 @@
 mod door;
 mod edges;
 mod orders;
+mod predecessors;
 #[path = "../api/proxy.rs"]
 #[expect(dead_code, reason = "shared with the tests of the API, which ask it for more")]
 mod proxy;
@@ -31,6 +32,7 @@ mod world;
 mod killed_in {
     pub use crate::edges::*;
     pub use crate::orders::*;
+    pub use crate::predecessors::*;
     pub use crate::scenarios::*;
 }
 
@@ -72,9 +74,12 @@ killed_at! {
         failed_event_listed failed_event_pushed failed_event_unnoted failed_event_noted;
     a_letter_that_fails: letter_unreturned letter_returned;
     a_letter_that_dies: letter_unburied letter_buried;
-    a_lost_letter: lost_letter_pushed letters_confirmed;
     an_older_layout: letters_tidied;
-    a_refused_event: outbox_refused outbox_refusal_marked;
+    a_lost_letter: loss_noticed loss_vouched lost_letter_pushed letters_confirmed;
+    a_refused_event:
+        outbox_refused outbox_refusal_marked
+        refused_event_unpushed refused_event_pushed refused_event_noted;
+    an_old_list: old_letters_read old_letters_moved;
     a_forged_webhook: quarantine_unsaved quarantine_saved;
     an_emergency: sync_unsettled sync_settled;
     an_old_key: keys_forgotten;

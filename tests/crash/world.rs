@@ -35,6 +35,7 @@ pub struct World {
     pub service: Service,
     /// The way to Postgres, which can be closed.
     pub postgres: Proxy,
+    environment: Vec<(&'static str, String)>,
     /// How often the service has to die.
     deaths: usize,
     client: Client,
@@ -60,13 +61,26 @@ impl World {
         steps: &[&'static str],
         variables: &[(&'static str, &str)],
     ) -> Self {
+        Self::new_after(db, steps, variables, &[]).await
+    }
+
+    /// The same, with entries in the lists of predecessors, each behind those before it.
+    pub async fn new_after(
+        db: PgPool,
+        steps: &[&'static str],
+        variables: &[(&'static str, &str)],
+        old: &[(&str, String)],
+    ) -> Self {
         let deaths = steps.len();
         // A minute between two attempts of the provider becomes 100 ms.
         let options = Options { time_scale: 600, ..Options::default() };
         let sandbox = Sandbox::start(options).await.unwrap();
         let redis = RedisServer::start(DURABLE).await;
         let letters = redis::Client::open(redis.url("")).unwrap();
-        let letters = letters.get_multiplexed_async_connection().await.unwrap();
+        let mut letters = letters.get_multiplexed_async_connection().await.unwrap();
+        for (list, entry) in old {
+            let () = letters.lpush(list, entry).await.unwrap();
+        }
         let (postgres, postgres_url) = Proxy::to_postgres(&db).await;
         let mut environment = vec![
             ("DATABASE_URL", postgres_url),
@@ -84,10 +98,21 @@ impl World {
             ("ADMIN_API_KEYS", ADMIN_KEY.to_owned()),
         ];
         environment.extend(variables.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        let service = Service::start(steps.to_vec(), environment).await;
+        let service = Service::start(steps.to_vec(), environment.clone()).await;
         let webhooks = format!("http://{}/api/v1/webhooks/moyasar", service.door.address);
         sandbox.register_webhook(webhooks.parse().unwrap(), WEBHOOK_SECRET);
-        Self { db, sandbox, service, postgres, deaths, client: client(), letters, redis }
+        let client = client();
+        Self { db, sandbox, service, postgres, environment, deaths, client, letters, redis }
+    }
+
+    /// Starts another instance beside it, which lives.
+    pub async fn another(&self) -> Service {
+        Service::start(vec![], self.environment.clone()).await
+    }
+
+    /// A way to Redis past the service.
+    pub fn connection(&self) -> MultiplexedConnection {
+        self.letters.clone()
     }
 
     /// Asks the service; nothing where nobody answers.

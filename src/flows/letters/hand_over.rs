@@ -16,13 +16,13 @@ use crate::queue::{Extra, Letter, Letters, Payload, PushError, Pushed, Queue};
 use crate::wake::Wake;
 
 /// When the queue tries a failed event first: the last of the waits after a failure.
-const FIRST_WAIT: Duration = Duration::from_mins(10);
+pub(super) const FIRST_WAIT: Duration = Duration::from_mins(10);
 
 /// How often it is made sure that the queue still has the letter.
-const LOOK_AGAIN: TimeDelta = TimeDelta::hours(1);
+pub(super) const LOOK_AGAIN: TimeDelta = TimeDelta::hours(1);
 
 /// How many are handed over, and looked after, in one go.
-const PAGE: i64 = 100;
+pub(super) const PAGE: i64 = 100;
 
 /// What handing over needs.
 #[derive(Clone)]

@@ -91,7 +91,10 @@ impl OwedEvents {
                     .map_err(|illegible| Undone::failed("unreadable", illegible.to_string()))?;
                 let (request_id, trace_id) = (&letter.request_id, letter.trace_id.as_deref());
                 let delivery = Delivery { request_id, trace_id };
-                Ok(Owed::Incoming(Incoming::new(envelope, self.mode, delivery, *received_at)))
+                // A predecessor wrote the body anew: there is no digest of it.
+                let judge =
+                    if letter.body_sha256.is_some() { Incoming::new } else { Incoming::copied };
+                Ok(Owed::Incoming(judge(envelope, self.mode, delivery, *received_at)))
             }
             Payload::OutboxRow { .. } | Payload::Job { .. } => {
                 Err(Undone::failed("misplaced", "the letter is about no event of a provider"))

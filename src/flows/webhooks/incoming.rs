@@ -20,6 +20,8 @@ pub(crate) struct Incoming {
     /// What makes it unique.
     pub key: String,
     pub envelope: Envelope,
+    /// Whether somebody wrote its body anew on the way, so that its bytes say nothing.
+    pub is_copy: bool,
     pub relevance: Relevance,
     /// Why it cannot move money although it should.
     pub flaw: Option<Flaw>,
@@ -50,21 +52,41 @@ impl Incoming {
         delivery: Delivery<'_>,
         received_at: DateTime<Utc>,
     ) -> Arc<Self> {
+        Arc::new(Self::judge(envelope, ours, delivery, received_at))
+    }
+
+    /// Judges an event that came by way of a predecessor.
+    pub fn copied(
+        envelope: Envelope,
+        ours: Mode,
+        delivery: Delivery<'_>,
+        received_at: DateTime<Utc>,
+    ) -> Arc<Self> {
+        Arc::new(Self { is_copy: true, ..Self::judge(envelope, ours, delivery, received_at) })
+    }
+
+    fn judge(
+        envelope: Envelope,
+        ours: Mode,
+        delivery: Delivery<'_>,
+        received_at: DateTime<Utc>,
+    ) -> Self {
         let relevance = relevance(envelope.event_type.as_deref());
         let flaw = match relevance {
             Relevance::Processed => flaw(&envelope, ours),
             Relevance::Ignored => None,
         };
-        Arc::new(Self {
+        Self {
             id: Uuid::now_v7(),
             key: envelope.key(),
             envelope,
+            is_copy: false,
             relevance,
             flaw,
             request_id: delivery.request_id.to_owned(),
             trace_id: delivery.trace_id.map(str::to_owned),
             received_at,
-        })
+        }
     }
 
     pub fn payment_id(&self) -> Option<&str> {

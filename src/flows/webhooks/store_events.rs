@@ -63,7 +63,7 @@ pub(crate) async fn store_events(
         let flaw = if is_first {
             event.flaw
         } else {
-            (*sha256 != event.envelope.sha256).then_some(CHANGED)
+            (!event.is_copy && *sha256 != event.envelope.sha256).then_some(CHANGED)
         };
         if let Some(flaw) = flaw {
             let question = question(*id, event.payment_id(), flaw, event.received_at);
