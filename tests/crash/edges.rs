@@ -184,6 +184,29 @@ pub async fn a_decision(db: PgPool, step: &'static str) {
     world.end().await;
 }
 
+/// An operator holds a breaker open, and says so again when there is no answer.
+pub async fn a_held_breaker(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    let path = "/api/v1/admin/circuit-breakers/posthog/open";
+    let word = json!({ "reason": "they asked us to stop", "ttl_s": 3600 });
+    until("it is held", async || {
+        let (status, _) = world.ask_as_admin(Method::POST, path, &word).await?;
+        assert_eq!(status, StatusCode::OK);
+        Some(())
+    })
+    .await;
+    world.until_dead().await;
+    let (held, audited) = (
+        world.count("breaker_overrides where name = 'posthog'").await,
+        world.count("audit_log where action = 'breaker.opened'").await,
+    );
+    assert_eq!(held, 1);
+    // Saying it again is another word, also where the first one was taken.
+    let words = if step == "override_saved" { 2 } else { 1 };
+    assert_eq!(audited, words);
+    world.end().await;
+}
+
 /// A plan without a price is asked for, with a key.
 pub async fn a_question_of_price(db: PgPool, step: &'static str) {
     let world = World::new(db, &[step]).await;

@@ -85,6 +85,7 @@ killed_at! {
     an_old_key: keys_forgotten;
     a_lapse: lapses_unsaved lapses_saved;
     a_decision: review_unresolved review_resolved;
+    a_held_breaker: override_unsaved override_saved;
     a_question_of_price: answer_unsaved answer_saved;
     a_visitor: demo_unsaved demo_saved;
     a_stubborn_surplus: surplus_unasked surplus_asked;

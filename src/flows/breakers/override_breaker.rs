@@ -14,6 +14,7 @@ use crate::db::audit_log::NewAudit;
 use crate::db::breaker_overrides::Override;
 pub use crate::domain::breaker::Force;
 use crate::domain::breaker::{Forced, Orders};
+use crate::faults;
 
 /// What an operator wants.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +93,9 @@ impl OverrideBreaker {
             happened_at: now,
         };
         db::audit_log::insert(&mut *tx, &audit).await?;
+        faults::step("override_unsaved");
         tx.commit().await?;
+        faults::step("override_saved");
         Ok((before, after))
     }
 }
