@@ -20,8 +20,8 @@
 //!
 //! Each move is one script, so nothing is ever between two places, and every index agrees with the
 //! letters. What was scheduled and is due counts as ready at once; it is moved when somebody looks, a
-//! few hundred at a time. Scripts are sent in full each time: there is no cache of scripts whose loss
-//! would have to be survived. Nothing expires and nothing is trimmed.
+//! few hundred at a time. Scripts are put by their digest, and in full to a Redis that does not know
+//! them. Nothing expires and nothing is trimmed.
 //!
 //! The layout before this one had the same keys without the number; `tidy` brings its letters over, also
 //! while an instance of that release still writes them. It cannot see ours.
@@ -29,15 +29,16 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use redis::{ErrorKind, RedisError, RedisResult};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult};
 use uuid::Uuid;
 
 use super::Redis;
 use super::durability::{self, Answers, Durability, Flaw};
 use super::face::Face;
 use super::letter::{Letter, VERSION};
-use super::link::PATIENCE;
+use super::link::{Link, PATIENCE};
 use super::names::Queue;
+use super::scripts::{in_full, is_unknown};
 
 const PUSH: &str = include_str!("scripts/push.lua");
 
@@ -178,7 +179,6 @@ impl Letters {
         now: DateTime<Utc>,
         entry: Entry,
     ) -> Result<Pushed, PushError> {
-        let mut commands = redis::pipe();
         let mut push = self.script(&[PUSH], queue, now);
         push.arg(&letter.id).arg(json(letter)?);
         push.arg(letter.next_attempt_at.timestamp_millis())
@@ -187,9 +187,13 @@ impl Letters {
             .arg(VERSION);
         Face::of(letter).tell(&mut push);
         push.arg(&*self.release);
-        durability::ask(commands.ignore_errors().add_command(push));
         let link = &self.redis.pushes;
-        let (pushed, info, fsync): (RedisResult<u32>, _, _) = link.ask_all(&commands).await?;
+        let (mut pushed, mut answers) = ask_durably(link, &push).await?;
+        if pushed.as_ref().is_err_and(is_unknown)
+            && let Some(full) = in_full(&push)
+        {
+            (pushed, answers) = ask_durably(link, &full).await?;
+        }
         if let Err(error) = &pushed {
             link.judge(error)?;
         }
@@ -198,12 +202,19 @@ impl Letters {
             1 => Pushed::New,
             _ => Pushed::Deleted,
         };
-        let answers: Answers = (info, fsync);
         match durability::judge(link, answers).await? {
             Durability::Always | Durability::Confirmable => Ok(pushed),
             Durability::Not(flaws) => Err(PushError::NotDurable(flaws)),
         }
     }
+}
+
+/// Puts a script and asks in the same round trip how durable that is.
+async fn ask_durably(link: &Link, script: &Cmd) -> RedisResult<(RedisResult<u32>, Answers)> {
+    let mut commands = redis::pipe();
+    durability::ask(commands.ignore_errors().add_command(script.clone()));
+    let (answer, info, fsync) = link.ask_all(&commands).await?;
+    Ok((answer, (info, fsync)))
 }
 
 pub(super) fn json(letter: &Letter) -> RedisResult<String> {

@@ -9,6 +9,8 @@ use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind,
 };
 
+use super::scripts::{in_full, is_unknown};
+
 /// How long anything may take that Redis is asked, connecting included.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -48,9 +50,16 @@ impl Link {
         Ok(Self { client: client.clone(), current })
     }
 
-    /// Asks one thing.
+    /// Asks one thing. A script of ours that Redis does not know is sent in full.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
-        self.in_time(Question::One(command)).await
+        let answer = self.in_time(Question::One(command)).await;
+        match answer {
+            Err(error) if is_unknown(&error) => match in_full(command) {
+                Some(full) => self.in_time(Question::One(&full)).await,
+                None => Err(error),
+            },
+            answer => answer,
+        }
     }
 
     /// Asks several things in one round trip.

@@ -68,6 +68,8 @@ async fn scripts_that_are_forgotten_are_sent_again() {
     let held = world.take_one(noon()).await;
     tell(&mut world.raw, &["script", "flush"]);
     assert!(world.letters.acknowledge(QUEUE, &held, noon()).await.unwrap());
+    tell(&mut world.raw, &["script", "flush"]);
+    world.push(&letter("b", 1)).await;
     world.audit();
 }
 
