@@ -76,7 +76,7 @@ pub(super) fn in_full(command: &Cmd) -> Option<Cmd> {
     let mut words = command.args_iter().filter_map(|word| match word {
         Arg::Simple(word) => Some(word),
         // Scripts are told nothing but words.
-        _ => None,
+        Arg::Cursor | _ => None,
     });
     let digest = words.nth(1)?;
     let script = Script::find(|script| script.digest.as_bytes() == digest)?;
