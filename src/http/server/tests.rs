@@ -211,7 +211,7 @@ async fn a_panic_ends_its_connection_and_no_other() {
 #[tokio::test]
 async fn a_head_that_is_no_http_is_refused_like_everything_else() {
     let served = open(LIMITS, crate::http::router(AppState::without_stores(&[])));
-    let large = format!("GET / HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(33 * 1024));
+    let large = format!("GET / HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(128 * 1024));
     let after_another = "GET /live HTTP/1.1\r\nhost: a\r\n\r\nno http\r\n\r\n";
     for (head, status, code) in [
         ("no http\r\n\r\n", "400 Bad Request", "malformed-request"),
