@@ -188,9 +188,9 @@ pub async fn a_decision(db: PgPool, step: &'static str) {
 pub async fn a_held_breaker(db: PgPool, step: &'static str) {
     let world = World::new(db, &[step]).await;
     let path = "/api/v1/admin/circuit-breakers/posthog/open";
-    let word = json!({ "reason": "they asked us to stop", "ttl_s": 3600 });
+    let said = json!({ "reason": "they asked us to stop", "ttl_s": 3600 });
     until("it is held", async || {
-        let (status, _) = world.ask_as_admin(Method::POST, path, &word).await?;
+        let (status, _) = world.ask_as_admin(Method::POST, path, &said).await?;
         assert_eq!(status, StatusCode::OK);
         Some(())
     })
