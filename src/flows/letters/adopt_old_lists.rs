@@ -65,32 +65,42 @@ struct Beginning {
 }
 
 impl AdoptOldLists {
-    /// Looks through some of Redis and takes over what is there, for a few seconds at most; tells
-    /// whether to go on at once.
+    /// Looks through Redis once and takes over what is there, for a few seconds at most; tells whether
+    /// to go on at once.
     pub async fn run(&self) -> RedisResult<bool> {
         let (began, progress) = (Instant::now(), &self.progress);
-        let cursor = progress.cursor.load(Ordering::Relaxed);
-        let (next, lists) = self.letters.find_old_lists(cursor).await?;
         let mut moved = 0;
-        for list in &lists {
-            let name = clipped(&list.name()).unwrap_or_default();
-            match self.adopt(list, began).await {
-                Ok(0) => (),
-                Ok(count) => {
-                    moved += count;
-                    tracing::info!(list = name, count, "Took over {count} old letters of {name}");
-                }
-                Err(error) => {
-                    tracing::warn!(list = name, %error, "Old letters of {name} stay: {error}");
-                }
+        loop {
+            let cursor = progress.cursor.load(Ordering::Relaxed);
+            let (next, lists) = self.letters.find_old_lists(cursor).await?;
+            for list in &lists {
+                moved += self.adopt_or_leave(list, began).await;
+            }
+            if began.elapsed() >= GO {
+                // Some of these are left.
+                return Ok(true);
+            }
+            progress.cursor.store(next, Ordering::Relaxed);
+            if next == 0 {
+                return Ok(moved > 0);
             }
         }
-        if began.elapsed() >= GO {
-            // Some of these are left.
-            return Ok(true);
+    }
+
+    /// One list that cannot be taken over keeps nobody from the others.
+    async fn adopt_or_leave(&self, list: &OldList, began: Instant) -> u64 {
+        let name = clipped(&list.name()).unwrap_or_default();
+        match self.adopt(list, began).await {
+            Ok(0) => 0,
+            Ok(count) => {
+                tracing::info!(list = name, count, "Took over {count} old letters of {name}");
+                count
+            }
+            Err(error) => {
+                tracing::warn!(list = name, %error, "Old letters of {name} stay: {error}");
+                0
+            }
         }
-        progress.cursor.store(next, Ordering::Relaxed);
-        Ok(moved > 0 || next != 0)
     }
 
     async fn adopt(&self, list: &OldList, began: Instant) -> RedisResult<u64> {
