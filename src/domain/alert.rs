@@ -3,13 +3,15 @@
 
 use std::collections::HashSet;
 
-use crate::domain::status::{Facts, Kind, Problem, report};
+use crate::domain::redaction::redact;
+use crate::domain::status::{DeadGroup, Facts, Kind, Problem, report};
 
 /// A trouble that is told once when it begins and once when it is over.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Cause {
     pub kind: Kind,
-    /// The queue or the review that it is about; empty where there is only one of the kind.
+    /// The queue, the group of its entries or the review that it is about; empty where there is only one
+    /// of the kind.
     pub subject: String,
     pub message_en: String,
     pub message_ar: String,
@@ -27,7 +29,8 @@ pub fn causes(facts: &Facts) -> Vec<Cause> {
             Kind::PaidNotGranted | Kind::ReviewsOpen => {
                 causes.extend(questions(facts, problem.kind));
             }
-            Kind::LettersDead | Kind::LettersWaiting => {
+            Kind::LettersDead => causes.extend(dead_groups(facts, problem)),
+            Kind::LettersWaiting => {
                 let subject = problem.about.clone().unwrap_or_default();
                 causes.push(cause(problem, subject));
             }
@@ -61,6 +64,34 @@ pub fn lasting(now: &[Cause], before: &[Cause]) -> Vec<Cause> {
 fn cause(problem: Problem, subject: String) -> Cause {
     let Problem { kind, message_en, message_ar, next_command, .. } = problem;
     Cause { kind, subject, message_en, message_ar, next_command }
+}
+
+/// The first entry of each group that is given up is told; of a queue whose groups nobody could name,
+/// that it has some.
+fn dead_groups(facts: &Facts, problem: Problem) -> Vec<Cause> {
+    let name = problem.about.clone().unwrap_or_default();
+    let queues = facts.redis.iter().flat_map(|letters| &letters.queues);
+    let groups: Vec<_> =
+        queues.filter(|queue| queue.name == name).flat_map(|queue| &queue.dead_groups).collect();
+    if groups.is_empty() {
+        return vec![cause(problem, name)];
+    }
+    let cause = |group: &&DeadGroup| {
+        let (fingerprint, kind) = (&group.fingerprint, problem.kind);
+        let error_class = redact(&group.error_class);
+        Cause {
+            kind,
+            subject: format!("{name}/{fingerprint}"),
+            message_en: format!(
+                "Entries of the queue {name} were given up ({error_class}); only a person can help."
+            ),
+            message_ar: format!(
+                "عناصر في قائمة {name} استُنفدت محاولاتها ({error_class})، ولا يحلها إلا تدخل مسؤول."
+            ),
+            next_command: format!("dealix-api dlq list {name} --group {fingerprint}"),
+        }
+    };
+    groups.iter().map(cause).collect()
 }
 
 fn questions(facts: &Facts, kind: Kind) -> Vec<Cause> {

@@ -112,6 +112,17 @@ pub struct QueueFacts {
     pub dead: u64,
     /// When the oldest was made that is not dead.
     pub oldest_at: Option<DateTime<Utc>>,
+    /// In which ways the dead failed: the first few.
+    pub dead_groups: Vec<DeadGroup>,
+}
+
+/// Entries that failed in the same way, some of which were given up.
+#[derive(Clone, Debug)]
+pub struct DeadGroup {
+    pub fingerprint: String,
+    pub error_class: String,
+    /// When the first of them was given up.
+    pub since: DateTime<Utc>,
 }
 
 /// A service that is not called.
@@ -389,8 +400,9 @@ fn in_letters(letters: &Letters, now: DateTime<Utc>, all: &mut Vec<Found>) {
     for queue in &letters.queues {
         let about = Some(queue.name.to_owned());
         if queue.dead > 0 {
-            let about = about.clone();
-            all.push(Found { about, ..Found::new(Kind::LettersDead, queue.dead) });
+            let (about, groups) = (about.clone(), queue.dead_groups.iter());
+            let since = groups.map(|group| group.since).min();
+            all.push(Found { about, since, ..Found::new(Kind::LettersDead, queue.dead) });
         }
         let waiting = queue.depth.saturating_sub(queue.dead);
         if is_old(queue.oldest_at, LETTERS_WAIT, now) || waiting >= MANY_LETTERS {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use dealix::queue::{Letter, Queue};
 use dealix_sandbox::{Fault, Operation, Sandbox, Trouble, Twist, cards};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::desk::{letters, message};
 use crate::harness::{ADMIN_KEY, TestApp};
 use crate::proxy::Proxy;
 use crate::shop::Shop;
@@ -166,4 +168,41 @@ async fn without_an_address_alerts_are_written_down_and_told_to_nobody(db: PgPoo
     a_question(&shop).await;
     look(&shop.app).await;
     assert_eq!(shop.count("alerts where next_attempt_at is null and told is null").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn the_first_entry_of_each_group_that_is_given_up_is_told(db: PgPool) {
+    let (shop, pager) = shop_on_call(db).await;
+    let app = &shop.app;
+    let give_up = async |id: &str, error_class: &str| {
+        let letter = Letter { error_class: error_class.to_owned(), ..message(app, id) };
+        let letters = letters(app);
+        letters.push_dead(Queue::Outbound, &letter, app.clock.now()).await.unwrap();
+    };
+    let raised = || told(&pager).into_iter().filter(|(_, _, state)| state == "raised").count();
+    give_up("one", "refused").await;
+    look(app).await;
+    look(app).await;
+    assert_eq!(raised(), 1);
+    // Another of the same kind wakes nobody; the first of another kind does.
+    give_up("two", "refused").await;
+    look(app).await;
+    look(app).await;
+    assert_eq!(raised(), 1);
+    give_up("three", "timeout").await;
+    look(app).await;
+    look(app).await;
+    assert_eq!(raised(), 2);
+    let subjects: Vec<_> = told(&pager).into_iter().map(|(_, subject, _)| subject).collect();
+    assert!(subjects[0] != subjects[1] && subjects.iter().all(|it| it.starts_with("outbound/")));
+    let message = pager.ledger().alerts()[0].to_string();
+    assert!(message.contains("(refused)") && !message.contains("sara@"), "{message}");
+
+    letters(app)
+        .delete(Queue::Outbound, &["three".to_owned()], "test", app.clock.now())
+        .await
+        .unwrap();
+    look(app).await;
+    let cleared = ("letters_dead".to_owned(), subjects[1].clone(), "cleared".to_owned());
+    assert_eq!(told(&pager).last(), Some(&cleared));
 }

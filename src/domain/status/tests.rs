@@ -58,7 +58,13 @@ fn pile(number: u64, minutes: i64) -> Pile {
 fn with(kind: Kind) -> Facts {
     let mut facts = well();
     let (mut books, mut letters) = (Books::default(), Letters::default());
-    let queue = QueueFacts { name: "webhooks", depth: 3, dead: 0, oldest_at: None };
+    let queue = QueueFacts {
+        name: "webhooks",
+        depth: 3,
+        dead: 0,
+        oldest_at: None,
+        dead_groups: Vec::new(),
+    };
     match kind {
         Kind::ApiDown => facts.is_api_down = true,
         Kind::PostgresAway => return Facts { postgres: Err(ErrorClass::Timeout), ..facts },
@@ -128,7 +134,8 @@ fn what_is_young_or_little_is_no_problem_yet() {
         ..Books::default()
     };
     let oldest_at = pile(1, 15).oldest_at;
-    let queue = QueueFacts { name: "webhooks", depth: 999, dead: 0, oldest_at };
+    let queue =
+        QueueFacts { name: "webhooks", depth: 999, dead: 0, oldest_at, dead_groups: Vec::new() };
     let mut facts = Facts {
         postgres: Ok(books),
         redis: Ok(Letters { flaw: None, queues: vec![queue.clone()] }),

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use redis::RedisResult;
 use serde::Deserialize;
 use sqlx::{PgConnection, PgPool};
 use tokio::time::timeout;
@@ -17,16 +18,21 @@ use crate::db;
 use crate::db::troubles::UnsettledEvent;
 use crate::domain::health::ErrorClass;
 use crate::domain::money::Halalas;
-use crate::domain::status::{Books, Claim, Facts, Letters as Told, OpenBreaker, QueueFacts};
+use crate::domain::status::{
+    Books, Claim, DeadGroup, Facts, Letters as Told, OpenBreaker, QueueFacts,
+};
 use crate::flows::health::check_health::{class_of_command, class_of_query};
 use crate::migrations;
-use crate::queue::{Durability, Letters, Queue, Redis};
+use crate::queue::{Durability, Filter, Group, Letters, Queue, Redis, State as LetterState};
 
 /// How long each store is asked.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Rows that are read of each kind.
 const ROWS: i64 = 500;
+
+/// Groups of letters that are looked at in each queue with dead ones.
+const GROUPS: usize = 50;
 
 /// What is asked.
 #[derive(Clone)]
@@ -99,9 +105,12 @@ impl ShowStatus {
         let told = async {
             let mut queues = Vec::new();
             for queue in Queue::ALL {
-                let counts = self.letters.count(queue, self.clock.now()).await?;
+                let now = self.clock.now();
+                let counts = self.letters.count(queue, now).await?;
                 let (depth, dead, oldest_at) = (counts.depth(), counts.dead, counts.oldest_at);
-                queues.push(QueueFacts { name: queue.name(), depth, dead, oldest_at });
+                let dead_groups =
+                    if dead == 0 { Vec::new() } else { self.dead_groups(queue, now).await? };
+                queues.push(QueueFacts { name: queue.name(), depth, dead, oldest_at, dead_groups });
             }
             let flaw = match self.redis.durability().await? {
                 Durability::Always | Durability::Confirmable => None,
@@ -110,6 +119,22 @@ impl ShowStatus {
             Ok(Told { flaw, queues })
         };
         told.await.map_err(|error| class_of_command(&error))
+    }
+
+    async fn dead_groups(&self, queue: Queue, now: DateTime<Utc>) -> RedisResult<Vec<DeadGroup>> {
+        let mut dead = Vec::new();
+        for group in self.letters.groups(queue, None, GROUPS, now).await?.items {
+            let Group { fingerprint, error_class, first_dead_at: Some(since), .. } = group else {
+                continue;
+            };
+            let (states, of) = (vec![LetterState::Dead], Some(fingerprint.clone()));
+            let filter = Filter { states, group: of, ..Filter::default() };
+            let page = self.letters.page_ids(queue, &filter, None, 1, now).await?;
+            if !page.items.is_empty() || page.next.is_some() {
+                dead.push(DeadGroup { fingerprint, error_class, since });
+            }
+        }
+        Ok(dead)
     }
 
     fn open_breakers(&self) -> Vec<OpenBreaker> {
