@@ -22,6 +22,13 @@ pub mod queue;
 
 mod flows;
 
+/// What it takes to replay dead letters by a handler of one's own: for what measures replays from outside
+/// of the service.
+pub mod replay {
+    pub use crate::flows::letters::debts::Debts;
+    pub use crate::flows::letters::handler::{Done, Foreseen, ForeseenEvent, Handler, Undone};
+}
+
 mod http;
 pub mod jobs;
 

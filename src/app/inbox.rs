@@ -35,7 +35,7 @@ use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
 use crate::jobs::tidy_letters::TidyLettersJob;
-use crate::queue::{Letters, Redis};
+use crate::queue::{Letters, Queue, Redis};
 use crate::tasks::Tasks;
 use crate::telemetry::BUILD;
 use crate::wake::Wake;
@@ -162,20 +162,20 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         clock: clock.clone(),
         progress: Arc::default(),
     };
+    let owed_events = OwedEvents {
+        db: db.clone(),
+        settle: settle.clone(),
+        mode,
+        analytics,
+        clock: clock.clone(),
+        wake,
+    };
     let replay = Arc::new(ReplayLetters {
         letters: letters.clone(),
-        debts: Debts {
-            events: OwedEvents {
-                db: db.clone(),
-                settle: settle.clone(),
-                mode,
-                analytics,
-                clock: clock.clone(),
-                wake,
-            },
-            analytics: OwedAnalytics { db: db.clone(), posthog, clock: clock.clone() },
-            company,
-        },
+        debts: Debts::new(company).with(Queue::Webhooks, owed_events).with(
+            Queue::Analytics,
+            OwedAnalytics { db: db.clone(), posthog, clock: clock.clone() },
+        ),
         lease,
         batch: usize::try_from(config.dlq.drain_batch_size).context("dlq.drain_batch_size")?,
         clock: clock.clone(),

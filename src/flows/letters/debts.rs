@@ -1,150 +1,84 @@
-//! What the letters of each queue owe, and who does it: the one place that knows a handler per queue.
-//!
-//! A handler prepares (reads, outside of any transaction) and applies (writes to Postgres, within one).
-//! The worker, a drain and a single retry go through [`Debts::settle`]; a rehearsal does the same with
-//! calls that nobody counts and a transaction that is rolled back.
+//! Who does what the letters of each queue owe: the one place that knows a handler per queue. The
+//! worker, a drain, a redrive and a single retry go through [`Debts::settle`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::clients::ClientError;
-use crate::db;
-use crate::flows::letters::owed_analytics::OwedAnalytics;
-use crate::flows::letters::owed_event::OwedEvents;
+use crate::flows::letters::handler::{Done, Foreseen, Handler, Undone};
 use crate::flows::settling::company::Company;
 use crate::queue::{Letter, Payload, Queue};
-
-/// How soon one is tried again for which something is away.
-const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 
 /// How soon one is tried again for which there is no handler yet.
 const RELEASE_PAUSE: Duration = Duration::from_hours(1);
 
+/// What a letter is held by for which there is no handler yet.
+pub(crate) const NO_HANDLER: &str = "no_handler";
+
 /// The handlers.
-#[derive(Clone)]
-pub(crate) struct Debts {
-    pub events: OwedEvents,
-    pub analytics: OwedAnalytics,
+#[derive(Clone, Default)]
+pub struct Debts {
+    handlers: Vec<(Queue, Arc<dyn Handler>)>,
     /// Who settles beside whom in this process.
-    pub company: Company,
-}
-
-/// Who did what was owed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Done {
-    Here,
-    Elsewhere,
-}
-
-/// Why it was not done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Undone {
-    /// Something that it needs is away: nobody's attempt.
-    Away { class: &'static str, pause: Duration },
-    /// It failed of its own.
-    Failed { class: String, error: String },
-}
-
-/// What would happen.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Foreseen {
-    pub done: Done,
-    /// What would be written to the outbox or sent from it.
-    pub events: Vec<ForeseenEvent>,
-}
-
-/// An event that analytics would be told.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct ForeseenEvent {
-    pub name: String,
-    pub properties: Value,
-}
-
-impl Foreseen {
-    /// It is done already.
-    pub const fn elsewhere() -> Self {
-        Self { done: Done::Elsewhere, events: Vec::new() }
-    }
-}
-
-impl Undone {
-    pub fn failed(class: &str, error: impl Into<String>) -> Self {
-        Self::Failed { class: class.to_owned(), error: error.into() }
-    }
-
-    pub const fn away(class: &'static str) -> Self {
-        Self::Away { class, pause: OUTAGE_PAUSE }
-    }
-
-    /// A service that gave no answer, for as long as it wants to be left alone.
-    pub fn of_outage(error: &ClientError) -> Self {
-        let pause = error.retry_after().unwrap_or(OUTAGE_PAUSE).max(Duration::from_secs(1));
-        Self::Away { class: error.class(), pause }
-    }
-}
-
-impl From<sqlx::Error> for Undone {
-    fn from(error: sqlx::Error) -> Self {
-        if db::is_outage(&error) {
-            Self::away("storage")
-        } else {
-            Self::failed("storage", error.to_string())
-        }
-    }
+    company: Company,
 }
 
 impl Debts {
+    /// No handlers yet; letters are settled in this company.
+    pub fn new(company: Company) -> Self {
+        Self { handlers: Vec::new(), company }
+    }
+
+    /// With one for a queue that has none.
+    #[must_use]
+    pub fn with(mut self, queue: Queue, handler: impl Handler + 'static) -> Self {
+        self.handlers.push((queue, Arc::new(handler)));
+        self
+    }
+
     /// Whether anybody does what this queue owes; otherwise its letters wait for a later release.
-    pub const fn has_handler(queue: Queue) -> bool {
-        match queue {
-            Queue::Webhooks | Queue::Analytics => true,
-            Queue::Outbound | Queue::Enrichment | Queue::CrmSync => false,
-        }
+    pub fn has_handler(&self, queue: Queue) -> bool {
+        self.handler(queue).is_some()
     }
 
     /// Does what is owed. Whatever it writes is written before the letter goes. A letter whose worker
     /// died is settled while this process settles nothing else.
-    pub async fn settle(&self, queue: Queue, letter: &Letter, deaths: u32) -> Result<Done, Undone> {
+    pub(crate) async fn settle(
+        &self,
+        queue: Queue,
+        letter: &Letter,
+        deaths: u32,
+    ) -> Result<Done, Undone> {
         let (_beside, _alone) = if deaths == 0 {
             (Some(self.company.join().await), None)
         } else {
             (None, Some(self.company.clear().await))
         };
-        match (queue, &letter.payload) {
-            (Queue::Webhooks, Payload::Event { .. } | Payload::StoredEvent { .. }) => {
-                self.events.settle(letter).await
-            }
-            (Queue::Analytics, Payload::OutboxRow { row_id }) => {
-                self.analytics.settle(*row_id).await
-            }
-            (queue, payload) => Err(nobody(queue, payload)),
-        }
+        self.find(queue, letter)?.settle(letter).await
     }
 
     /// What [`Self::settle`] would do, as far as it can be known without doing it.
-    pub async fn rehearse(&self, queue: Queue, letter: &Letter) -> Result<Foreseen, Undone> {
-        match (queue, &letter.payload) {
-            (Queue::Webhooks, Payload::Event { .. } | Payload::StoredEvent { .. }) => {
-                self.events.rehearse(letter).await
-            }
-            (Queue::Analytics, Payload::OutboxRow { row_id }) => {
-                self.analytics.rehearse(*row_id).await
-            }
-            (queue, payload) => Err(nobody(queue, payload)),
-        }
+    pub(crate) async fn rehearse(&self, queue: Queue, letter: &Letter) -> Result<Foreseen, Undone> {
+        self.find(queue, letter)?.rehearse(letter).await
     }
-}
 
-/// Why nobody settles such a letter.
-fn nobody(queue: Queue, payload: &Payload) -> Undone {
-    if !Debts::has_handler(queue) {
-        return Undone::Away { class: "no_handler", pause: RELEASE_PAUSE };
+    fn handler(&self, queue: Queue) -> Option<&dyn Handler> {
+        let found = self.handlers.iter().find(|(of, _)| *of == queue);
+        found.map(|(_, handler)| &**handler)
     }
-    let kind = match payload {
-        Payload::Event { .. } | Payload::StoredEvent { .. } => "a webhook event",
-        Payload::OutboxRow { .. } => "an event for analytics",
-        Payload::Job { .. } => "something of an older release",
-    };
-    Undone::failed("misplaced", format!("the queue {} cannot owe {kind}", queue.name()))
+
+    /// Who settles such a letter, or why nobody does.
+    fn find(&self, queue: Queue, letter: &Letter) -> Result<&dyn Handler, Undone> {
+        let pause = RELEASE_PAUSE;
+        let handler = self.handler(queue).ok_or(Undone::Away { class: NO_HANDLER, pause })?;
+        if handler.knows(&letter.payload) {
+            return Ok(handler);
+        }
+        let kind = match letter.payload {
+            Payload::Event { .. } | Payload::StoredEvent { .. } => "a webhook event",
+            Payload::OutboxRow { .. } => "an event for analytics",
+            Payload::Job { .. } => "something of an older release",
+        };
+        let error = format!("the queue {} cannot owe {kind}", queue.name());
+        Err(Undone::failed("misplaced", error))
+    }
 }

@@ -4,6 +4,7 @@ pub mod adopt_old_lists;
 pub mod debts;
 pub mod hand_over;
 pub mod hand_over_refused;
+pub mod handler;
 pub mod notice_loss;
 mod old_item;
 pub mod operate;

@@ -1,6 +1,8 @@
 //! What the queue `analytics` owes: an event that analytics refused, sent once more. The row in the
 //! outbox is the truth; sending it is the only thing that happens outside.
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -9,7 +11,8 @@ use crate::clock::Clock;
 use crate::db;
 use crate::db::outbox::RefusedRow;
 use crate::faults;
-use crate::flows::letters::debts::{Done, Foreseen, ForeseenEvent, Undone};
+use crate::flows::letters::handler::{Done, Foreseen, ForeseenEvent, Handler, Undone};
+use crate::queue::{Letter, Payload};
 
 /// What settling them needs.
 #[derive(Clone)]
@@ -20,9 +23,33 @@ pub(crate) struct OwedAnalytics {
     pub clock: Clock,
 }
 
+impl Handler for OwedAnalytics {
+    fn knows(&self, payload: &Payload) -> bool {
+        row_of(payload).is_ok()
+    }
+
+    fn settle<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<Done, Undone>> {
+        async { self.settle_row(row_of(&letter.payload)?).await }.boxed()
+    }
+
+    fn rehearse<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<Foreseen, Undone>> {
+        async { self.rehearse_row(row_of(&letter.payload)?).await }.boxed()
+    }
+}
+
+/// The row in the outbox that a letter is about.
+fn row_of(payload: &Payload) -> Result<Uuid, Undone> {
+    match payload {
+        Payload::OutboxRow { row_id } => Ok(*row_id),
+        Payload::Event { .. } | Payload::StoredEvent { .. } | Payload::Job { .. } => {
+            Err(Undone::failed("misplaced", "the letter is about no event for analytics"))
+        }
+    }
+}
+
 impl OwedAnalytics {
     /// Sends the event, unless it is no longer owed.
-    pub async fn settle(&self, row_id: Uuid) -> Result<Done, Undone> {
+    async fn settle_row(&self, row_id: Uuid) -> Result<Done, Undone> {
         let Some(row) = self.prepare(row_id).await? else { return Ok(Done::Elsewhere) };
         self.send(&row).await?;
         faults::step("refused_event_accepted");
@@ -32,7 +59,7 @@ impl OwedAnalytics {
     }
 
     /// What would be sent. Whether analytics would have it nobody knows but analytics.
-    pub async fn rehearse(&self, row_id: Uuid) -> Result<Foreseen, Undone> {
+    async fn rehearse_row(&self, row_id: Uuid) -> Result<Foreseen, Undone> {
         let Some(row) = self.prepare(row_id).await? else { return Ok(Foreseen::elsewhere()) };
         if let Some(error) = self.posthog()?.refusal() {
             return Err(Undone::of_outage(&error));

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
@@ -16,7 +18,7 @@ use crate::db::webhook_leases::ClaimedEvent;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::faults;
 use crate::flows::health::check_sentry::OPERATIONS;
-use crate::flows::letters::debts::{Done, Foreseen, ForeseenEvent, Undone};
+use crate::flows::letters::handler::{Done, Foreseen, ForeseenEvent, Handler, Undone};
 use crate::flows::settling::attempt::{self, Prepared, Unsettled};
 use crate::flows::settling::settle_event::{SettleEvents, Settling, SettlingOne};
 use crate::flows::webhooks::incoming::{Delivery, Incoming, SOURCE};
@@ -45,9 +47,23 @@ enum Owed {
     Row(Uuid),
 }
 
+impl Handler for OwedEvents {
+    fn knows(&self, payload: &Payload) -> bool {
+        matches!(payload, Payload::Event { .. } | Payload::StoredEvent { .. })
+    }
+
+    fn settle<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<Done, Undone>> {
+        self.settle_letter(letter).boxed()
+    }
+
+    fn rehearse<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<Foreseen, Undone>> {
+        self.rehearse_letter(letter).boxed()
+    }
+}
+
 impl OwedEvents {
     /// Stores the event unless it is there, and settles it unless the workers have it.
-    pub async fn settle(&self, letter: &Letter) -> Result<Done, Undone> {
+    async fn settle_letter(&self, letter: &Letter) -> Result<Done, Undone> {
         let (id, is_new) = match self.read(letter)? {
             Owed::Row(id) => (id, false),
             Owed::Incoming(event) => self.store(letter, &event).await?,
@@ -69,7 +85,7 @@ impl OwedEvents {
     }
 
     /// What would come of it: stored, settled and rolled back, with what the provider says now.
-    pub async fn rehearse(&self, letter: &Letter) -> Result<Foreseen, Undone> {
+    async fn rehearse_letter(&self, letter: &Letter) -> Result<Foreseen, Undone> {
         match self.read(letter)? {
             Owed::Row(id) => self.rehearse_stored(id).await,
             Owed::Incoming(event) => {

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::faults;
 use crate::flows::backoff::after;
-use crate::flows::letters::debts::{Debts, Done, Undone};
+use crate::flows::letters::debts::Debts;
+use crate::flows::letters::handler::{Done, Undone};
 use crate::queue::{Content, InHand, Letter, Letters, Origin, Queue, Verdict};
 use crate::tasks::guarded;
 
@@ -131,7 +132,7 @@ impl ReplayLetters {
     /// goes ahead to find out whether it is back.
     pub async fn run(&self, queue: Queue) -> RedisResult<Vec<Outcome>> {
         let mut outcomes = Vec::new();
-        if !Debts::has_handler(queue) {
+        if !self.debts.has_handler(queue) {
             return Ok(outcomes);
         }
         let limit = if self.holds.is_held(queue) { 1 } else { self.batch };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
-use crate::flows::letters::debts::{Done, ForeseenEvent, Undone};
+use crate::flows::letters::handler::{Done, ForeseenEvent, Undone};
 use crate::flows::letters::operate::drain::Stopped;
 use crate::flows::letters::operate::{Operate, OperateError};
 use crate::flows::letters::replay_letter::ABREAST;
