@@ -163,6 +163,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         progress: Arc::default(),
     };
     let owed_events = OwedEvents {
+        has_workers: is_async,
         db: db.clone(),
         settle: settle.clone(),
         mode,

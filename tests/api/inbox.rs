@@ -1,7 +1,7 @@
 //! The webhook's two stores, CONTRACT section 4: who is told what while one of them, or both, are
 //! away, frozen or not to be trusted.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use dealix_sandbox::{Fault, Operation, Trouble, cards};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use std::time::Duration;
 
 use crate::dead_letters::DeadLetters;
+use crate::desk::order;
 use crate::harness::{Answer, WEBHOOK_SECRET};
 use crate::proxy::Proxy;
 use crate::redis_server::{DURABLE, RedisServer};
@@ -272,6 +273,28 @@ async fn in_mode_sync_a_letter_waits_for_an_operator(db: PgPool) {
     lock.rollback().await.unwrap();
     shop.app.app.run_jobs_until_idle().await.unwrap();
     DeadLetters::of(&shop.app).only();
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn in_mode_sync_a_replayed_letter_settles_its_payment(db: PgPool) {
+    let shop = Shop::open_with(db.clone(), &[("NEW_QUEUE_ENABLED", "false")]).await;
+    let bought = shop.buy().await;
+    shop.pay(&bought, cards::MADA_APPROVED).await;
+    let envelope = shop.sandbox.take_held_webhooks().pop().unwrap();
+    let mut lock = db.begin().await.unwrap();
+    sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
+    assert_eq!(shop.deliver(&envelope).await.json()["status"], "dlq");
+    lock.rollback().await.unwrap();
+    // The provider fails, so the letter stays although its event is stored.
+    shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(400)));
+    let drained = order(&shop.app, Method::POST, "/webhooks/drain").await;
+    assert_eq!(drained.json()["re_queued"], 1, "{drained:?}");
+    assert_eq!(shop.count("webhook_events where status = 'received'").await, 1);
+    shop.sandbox.clear_faults();
+    let drained = order(&shop.app, Method::POST, "/webhooks/drain").await;
+    assert_eq!(drained.json()["succeeded"], 1, "{drained:?}");
+    assert_eq!(shop.count("payments where standing = 'granted'").await, 1);
+    assert_eq!(DeadLetters::of(&shop.app).all(), []);
 }
 
 #[sqlx::test(migrations = "./migrations")]

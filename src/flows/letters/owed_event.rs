@@ -32,6 +32,8 @@ pub(crate) struct OwedEvents {
     pub db: PgPool,
     /// Without a key at the provider nothing can be settled.
     pub settle: Option<SettleEvents>,
+    /// Whether workers settle what is stored; in mode `sync` nobody does but whoever replays.
+    pub has_workers: bool,
     /// The mode of that key.
     pub mode: Mode,
     pub analytics: Analytics,
@@ -74,12 +76,11 @@ impl OwedEvents {
             let asked = ask_about_change(&self.db, &self.wake, id, payment_id, self.clock.now());
             db::in_time(asked).await?;
         }
-        if is_new {
-            // From here on the workers have it.
-            return Ok(Done::Here);
-        }
         match event.standing {
-            Standing::Failed => self.settle_failed(id).await,
+            Standing::Failed => self.settle_now(id).await,
+            Standing::Received if !self.has_workers => self.settle_now(id).await,
+            // What is new is from here on the workers'.
+            Standing::Received | Standing::Ended if is_new => Ok(Done::Here),
             Standing::Received | Standing::Ended => Ok(Done::Elsewhere),
         }
     }
@@ -162,8 +163,8 @@ impl OwedEvents {
         Ok(stored)
     }
 
-    /// Settles a failed event by the same code as a live one.
-    async fn settle_failed(&self, id: Uuid) -> Result<Done, Undone> {
+    /// Settles an event by the same code as a live one.
+    async fn settle_now(&self, id: Uuid) -> Result<Done, Undone> {
         let settle = self.settle.as_ref().ok_or(Undone::away("not_configured"))?;
         match settle.settle_one(id).await? {
             SettlingOne::HasEnded => Ok(Done::Elsewhere),
