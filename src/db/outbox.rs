@@ -98,7 +98,8 @@ pub async fn set_sent(
     Ok(())
 }
 
-/// Marks a row of the holder of `token` as one that analytics itself will not have.
+/// Marks a row of the holder of `token` as one that analytics itself will not have, whatever became of
+/// a letter of an earlier refusal.
 pub async fn set_refused(
     db: impl PgExecutor<'_>,
     id: i64,
@@ -108,7 +109,7 @@ pub async fn set_refused(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update outbox set status = 'refused', settled_at = $4, attempts = attempts + 1, last_error = $3,
-             lease_token = null, lease_until = null
+             lease_token = null, lease_until = null, handed_over_at = null, shelved_at = null
          where id = $1 and lease_token = $2",
         id,
         token,

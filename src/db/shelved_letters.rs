@@ -5,27 +5,35 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-/// Notes that the letters of these events were deleted.
+/// Notes that the letters of these events were deleted, as far as the events still need them.
 pub async fn shelve_events(
     db: impl PgExecutor<'_>,
     ids: &[Uuid],
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    sqlx::query!("update webhook_events set shelved_at = $2 where id = any($1)", ids, now)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "update webhook_events set shelved_at = $2 where id = any($1) and status = 'failed'",
+        ids,
+        now,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 
-/// Notes that the letters of these outbox rows were deleted.
+/// Notes that the letters of these outbox rows were deleted, as far as the rows still need them.
 pub async fn shelve_outbox(
     db: impl PgExecutor<'_>,
     uuids: &[Uuid],
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    sqlx::query!("update outbox set shelved_at = $2 where uuid = any($1)", uuids, now)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "update outbox set shelved_at = $2 where uuid = any($1) and status = 'refused'",
+        uuids,
+        now,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }
 

@@ -48,7 +48,8 @@ pub async fn list_unsettled(
         r#"
         select id, body
         from webhook_events event
-        where status in ('received', 'failed') and event_type in ('payment_paid', 'payment_captured')
+        where status in ('received', 'failed') and (status = 'received' or shelved_at is null)
+            and event_type in ('payment_paid', 'payment_captured')
             and not exists (select from payments where payments.id = event.payment_id)
         order by received_at
         limit $1
@@ -109,11 +110,13 @@ pub async fn overdue_looks(db: impl PgExecutor<'_>, now: DateTime<Utc>) -> sqlx:
     Ok(pile(row.number, row.oldest_at))
 }
 
-/// How many events analytics itself will not have.
+/// How many events analytics itself will not have; without those that an operator has laid aside.
 pub async fn count_refused_events(db: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(r#"select count(*) as "count!" from outbox where status = 'refused'"#)
-        .fetch_one(db)
-        .await
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from outbox where status = 'refused' and shelved_at is null"#
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// How many refused deliveries were kept since then.

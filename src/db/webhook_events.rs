@@ -96,7 +96,7 @@ pub struct Backlog {
     pub oldest_at: Option<DateTime<Utc>>,
 }
 
-/// What is not settled yet.
+/// What is not settled yet; without what an operator has laid aside.
 pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
     sqlx::query_as!(
         Backlog,
@@ -108,7 +108,7 @@ pub async fn backlog(db: impl PgExecutor<'_>) -> sqlx::Result<Backlog> {
             from webhook_events where status = 'received'
         ) as waiting, (
             select count(*) as number, min(received_at) as oldest_at
-            from webhook_events where status = 'failed'
+            from webhook_events where status = 'failed' and shelved_at is null
         ) as failed
         "#
     )

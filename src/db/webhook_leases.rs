@@ -265,8 +265,8 @@ pub async fn release(
     Ok(())
 }
 
-/// Gives an event up: from now on it belongs to the dead-letter queue. `false` when the lease is no
-/// longer theirs who held `token`.
+/// Gives an event up: from now on it belongs to the dead-letter queue, whatever became of a letter of
+/// an earlier failure. `false` when the lease is no longer theirs who held `token`.
 pub async fn fail(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -275,7 +275,9 @@ pub async fn fail(
 ) -> sqlx::Result<bool> {
     let result = sqlx::query!(
         "update webhook_events set status = 'failed', attempts = $3, error_class = $4,
-             last_error = $5, lease_token = null, lease_owner = null, lease_until = null, deaths = 0
+             last_error = $5, lease_token = null, lease_owner = null, lease_until = null, deaths = 0,
+             handed_over_at = case when status = 'failed' then handed_over_at end,
+             shelved_at = case when status = 'failed' then shelved_at end
          where id = $1 and lease_token = $2",
         id,
         token,

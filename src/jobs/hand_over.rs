@@ -30,7 +30,9 @@ impl HandOverJob {
     /// Hands over what failed since, and what Redis may have lost.
     pub async fn step(&self) -> anyhow::Result<Step> {
         self.loss.run().await?;
-        let handed_over = self.events.run().await? + self.refused.run().await?;
+        // Whatever keeps the one back is no reason for the other to wait.
+        let (events, refused) = (self.events.run().await, self.refused.run().await);
+        let handed_over = events? + refused?;
         Ok(if handed_over == 0 { Step::Idle } else { Step::Worked })
     }
 }

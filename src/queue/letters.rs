@@ -100,13 +100,27 @@ pub enum PushError {
     #[error("Redis did not answer in time")]
     TimedOut,
     /// It took the letter.
-    #[error("Redis may forget what it acknowledges: {}", names(.0))]
-    NotDurable(Vec<Flaw>),
+    #[error("Redis may forget what it acknowledges: {}", names(flaws))]
+    NotDurable {
+        /// What became of it.
+        pushed: Pushed,
+        /// Why it may be lost.
+        flaws: Vec<Flaw>,
+    },
 }
 
 impl From<RedisError> for PushError {
     fn from(error: RedisError) -> Self {
         if error.code() == Some("OOM") { Self::Full } else { Self::Redis(error) }
+    }
+}
+
+/// What became of a letter that Postgres has the row of: one that Redis may forget is written anew when
+/// it has.
+pub fn backed(pushed: Result<Pushed, PushError>) -> Result<Pushed, PushError> {
+    match pushed {
+        Err(PushError::NotDurable { pushed, .. }) => Ok(pushed),
+        pushed => pushed,
     }
 }
 
@@ -204,7 +218,7 @@ impl Letters {
         };
         match durability::judge(link, answers).await? {
             Durability::Always | Durability::Confirmable => Ok(pushed),
-            Durability::Not(flaws) => Err(PushError::NotDurable(flaws)),
+            Durability::Not(flaws) => Err(PushError::NotDurable { pushed, flaws }),
         }
     }
 }

@@ -25,7 +25,7 @@ pub use durability::Durability;
 pub use figures::{Counts, Last, Pause, Stats};
 pub use groups::Group;
 pub use letter::{Extra, Letter, Payload};
-pub use letters::{Letters, PushError, Pushed};
+pub use letters::{Letters, PushError, Pushed, backed};
 pub use names::{Queue, State};
 pub use operator::{Change, Next, Restored};
 pub use pages::{Entry, Filter, Matching, Page};

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use axum::http::{Method, StatusCode};
 use dealix_sandbox::{Fault, Operation, Trouble, cards};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::dead_letters::DeadLetters;
+use crate::desk::{look, order};
+use crate::redis_server::RedisServer;
 use crate::shop::Shop;
 
 const VISITOR: &str = "6f2f6c1e-8b1f-4c86-9a39-0d4d58d0a001";
@@ -88,6 +91,41 @@ async fn after_a_lost_redis_every_entry_with_a_row_is_back_at_once(db: PgPool) {
     shop.run_jobs().await;
     assert_eq!(queues.each_mut().map(|queue| ids(queue.all()).len()), [0, 0]);
     assert_eq!(shop.count("outbox where name = 'dlq_pushed'").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_event_that_fails_again_after_its_letter_was_deleted_has_a_letter_again(db: PgPool) {
+    let shop = Shop::open(db).await;
+    failed_event(&shop).await;
+    let mut letters = DeadLetters::of(&shop.app);
+    let id = letters.only()["id"].as_str().unwrap().to_owned();
+    let path = format!("/webhooks/entries/{id}");
+    let deleted = order(&shop.app, Method::DELETE, &path).await;
+    assert_eq!(deleted.status, StatusCode::OK, "{deleted:?}");
+    assert_eq!(shop.count("webhook_events where shelved_at is not null").await, 1);
+    // Somebody gives the event back to the workers by hand, and it fails as before.
+    let give_back = "update webhook_events set status = 'received', attempts = 4";
+    sqlx::query(give_back).execute(&shop.app.db).await.unwrap();
+    shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(400)));
+    shop.advance(Duration::from_secs(60 * 60));
+    shop.settle().await;
+    assert_eq!(shop.count("webhook_events where status = 'failed'").await, 1);
+    assert_eq!(letters.only()["id"], id);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_redis_that_may_forget_is_handed_everything_that_has_a_row(db: PgPool) {
+    let forgetful = ["--appendonly", "yes", "--appendfsync", "everysec"];
+    let redis = RedisServer::start(&forgetful).await;
+    let shop = Shop::open_with(db, &[("REDIS_URL", &redis.url(""))]).await;
+    for _ in 0..3 {
+        failed_event(&shop).await;
+    }
+    refused_event(&shop).await;
+    assert_eq!(shop.count("webhook_events where handed_over_at is not null").await, 3);
+    assert_eq!(shop.count("outbox where handed_over_at is not null").await, 1);
+    let queues = look(&shop.app, "/queues").await.json();
+    assert_eq!((&queues["queues"]["webhooks"], &queues["total_depth"]), (&json!(3), &json!(4)));
 }
 
 #[sqlx::test(migrations = "./migrations")]

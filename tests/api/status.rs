@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use dealix_sandbox::{Fault, Operation, Trouble, Twist, cards};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::desk::{failed_sale, order_with};
 use crate::harness::{NOW, READER_KEY, SERVICE_KEY, TestApp};
 use crate::proxy::Proxy;
 use crate::shop::Shop;
@@ -79,6 +80,17 @@ async fn money_that_waits_for_moyasar_is_counted_by_what_its_events_say(db: PgPo
     assert_eq!((&waiting["amount_sar"], &waiting["count"]), (&json!(990), &json!(1)));
     assert_eq!(waiting["checkout_ids"], json!([bought.checkout_id]));
     assert_eq!(status["problems"][1]["about"], "moyasar");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn what_an_operator_has_laid_aside_is_no_problem_any_more(db: PgPool) {
+    let shop = Shop::open(db).await;
+    failed_sale(&shop).await;
+    shop.advance(Duration::from_secs(60 * 60));
+    assert!(kinds(&status(&shop.app).await).contains(&"events_waiting"));
+    let purge = json!({ "reason": "settled by hand" });
+    order_with(&shop.app, Method::POST, "/webhooks/purge", &purge).await;
+    assert_eq!(kinds(&status(&shop.app).await), [""; 0]);
 }
 
 #[sqlx::test(migrations = "./migrations")]

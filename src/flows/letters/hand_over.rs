@@ -12,7 +12,7 @@ use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::health::check_sentry::OPERATIONS;
-use crate::queue::{Extra, Letter, Letters, Payload, PushError, Pushed, Queue};
+use crate::queue::{Extra, Letter, Letters, Payload, PushError, Pushed, Queue, backed};
 use crate::wake::Wake;
 
 /// When the queue tries a failed event first: the last of the waits after a failure.
@@ -47,9 +47,10 @@ pub(crate) enum HandOverError {
 
 impl HandOver {
     /// Hands over what failed since, and looks after what was handed over before; tells how many it
-    /// were.
+    /// were. Neither waits for the other's success.
     pub async fn run(&self) -> Result<usize, HandOverError> {
-        Ok(self.hand_over().await? + self.look_after().await?)
+        let (handed_over, looked_after) = (self.hand_over().await, self.look_after().await);
+        Ok(handed_over? + looked_after?)
     }
 
     /// The letter comes first: who dies in between finds it there already.
@@ -59,7 +60,7 @@ impl HandOver {
             faults::step("failed_event_listed");
             // A letter that carries the event itself may be dead, or about to be acknowledged.
             let now = self.clock.now();
-            self.letters.take_over(Queue::Webhooks, &self.letter(event), now).await?;
+            backed(self.letters.take_over(Queue::Webhooks, &self.letter(event), now).await)?;
             faults::step("failed_event_pushed");
             self.note(event).await?;
         }
@@ -75,7 +76,7 @@ impl HandOver {
         let handed_over = db::dead_letters::list_handed_over(&self.db, now - LOOK_AGAIN, PAGE);
         let handed_over = db::in_time(handed_over).await?;
         for event in &handed_over {
-            match self.letters.rebuild(Queue::Webhooks, &self.letter(event), now).await? {
+            match backed(self.letters.rebuild(Queue::Webhooks, &self.letter(event), now).await)? {
                 Pushed::Known | Pushed::Deleted => (),
                 Pushed::New => {
                     faults::step("lost_letter_pushed");

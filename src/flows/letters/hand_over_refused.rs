@@ -10,7 +10,7 @@ use crate::db::refused_events::RefusedEvent;
 use crate::faults;
 use crate::flows::backoff::after;
 use crate::flows::letters::hand_over::{FIRST_WAIT, HandOverError, LOOK_AGAIN, PAGE};
-use crate::queue::{Extra, Letter, Letters, Payload, Pushed, Queue};
+use crate::queue::{Extra, Letter, Letters, Payload, Pushed, Queue, backed};
 
 /// What handing over needs.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl HandOverRefused {
     ) -> Result<Pushed, HandOverError> {
         faults::step("refused_event_unpushed");
         let letter = self.letter(event, now);
-        let pushed = self.letters.rebuild(Queue::Analytics, &letter, now).await?;
+        let pushed = backed(self.letters.rebuild(Queue::Analytics, &letter, now).await)?;
         faults::step("refused_event_pushed");
         Ok(pushed)
     }
