@@ -14,6 +14,9 @@ use crate::clock::Clock;
 /// The largest answer that is read. A page of 40 invoices with their payments has about 200 KiB.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
+/// The longest pause that anybody can ask us for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(5);
+
 /// Sends the request; an answer other than 2xx is an error, and its body stays unread.
 pub(super) async fn send(
     client: &'static str,
@@ -65,14 +68,16 @@ fn flaw(error: &serde_json::Error) -> Flaw {
     if error.is_data() { Flaw::OtherShape { line, column } } else { Flaw::NotJson { line, column } }
 }
 
-/// `Retry-After`, which is a number of seconds or a date.
+/// `Retry-After`, which is a number of seconds or a date: what it asks for, as far as we believe it.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(secs) = value.parse() {
-        return Some(Duration::from_secs(secs));
-    }
-    let date = DateTime::parse_from_rfc2822(value).ok()?;
-    Some((date.with_timezone(&Utc) - now).to_std().unwrap_or_default())
+    let asked = if let Ok(secs) = value.parse() {
+        Duration::from_secs(secs)
+    } else {
+        let date = DateTime::parse_from_rfc2822(value).ok()?;
+        (date.with_timezone(&Utc) - now).to_std().unwrap_or_default()
+    };
+    Some(asked.min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -96,6 +101,13 @@ mod tests {
     fn or_a_date() {
         assert_eq!(asked(b"Fri, 20 Nov 2026 09:02:00 GMT"), Some(120));
         assert_eq!(asked(b"Fri, 20 Nov 2026 08:59:59 GMT"), Some(0), "the past is now");
+    }
+
+    #[test]
+    fn of_five_minutes_at_most() {
+        for value in [&b"301"[..], b"18446744073709551615", b"Fri, 20 Nov 2099 09:00:00 GMT"] {
+            assert_eq!(asked(value), Some(300));
+        }
     }
 
     #[test]

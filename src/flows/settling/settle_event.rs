@@ -35,9 +35,6 @@ const BACKOFF: [Duration; 4] = [
 /// How soon the provider is asked again when it did not answer.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 
-/// The longest pause that the provider can ask for.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-
 /// Events of one payment that are settled together with the first.
 const SIBLINGS: i64 = 100;
 
@@ -208,7 +205,7 @@ impl SettleEvents {
     /// Gives the events back without counting an attempt, for as long as the provider asks for.
     async fn wait_out(&self, claim: &Claim, error: &ClientError) -> sqlx::Result<Settling> {
         let asked = error.retry_after().unwrap_or(OUTAGE_PAUSE);
-        let retry_after = asked.clamp(Duration::from_secs(1), LONGEST_PAUSE);
+        let retry_after = asked.max(Duration::from_secs(1));
         let class = error.class();
         faults::step("outage_met");
         db::in_time(self.give_back(claim, class, retry_after)).await?;
