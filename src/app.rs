@@ -271,11 +271,18 @@ impl App {
         &self.requests
     }
 
+    /// Lets the circuit breakers do what operators have said, before anybody is called; without
+    /// Postgres, which knows it, as soon as it is there.
+    pub async fn heed_overrides(&self) {
+        if let Err(error) = self.watch.follow_overrides.step().await {
+            tracing::warn!(%error, "What operators said to the breakers is not known yet: {error:#}");
+        }
+    }
+
     /// Starts the background side; in a passive process only what looks and reports.
     pub fn start_jobs(&self) {
         let tasks = &self.state.tasks;
         let Watch { check_health, upkeep, backlog, follow_overrides, .. } = self.watch.clone();
-        // First of all, because whom an operator has cut off should not be called meanwhile.
         tasks.start("follow_overrides", |stop| follow_overrides.run(stop));
         check_health.start(tasks);
         tasks.start("upkeep", |stop| upkeep.run(stop));

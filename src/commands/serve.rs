@@ -62,6 +62,7 @@ impl Serve {
         if let Some(address) = config.app.metrics_addr {
             app.serve_metrics(bind(address, "METRICS_ADDR")?);
         }
+        app.heed_overrides().await;
         app.serve(listener);
         app.start_jobs();
         announce(&url, &loaded, out)?;

@@ -193,6 +193,10 @@ fn warnings(layers: &Layers) -> Vec<Problem> {
         let detail = "is not loopback: whoever reaches it reads the metrics without a key";
         warn("app.metrics_addr", detail.to_owned());
     }
+    if !layers.text("alerts.email").is_empty() && layers.text("alerts.webhook_url").is_empty() {
+        let detail = "is mailed nothing yet: nobody is called unless ALERT_WEBHOOK_URL is set";
+        warn("alerts.email", detail.to_owned());
+    }
     let unknown: Vec<_> = split(layers.text("llm.provider_priority"))
         .filter(|provider| !PROVIDERS.contains(provider))
         .collect();

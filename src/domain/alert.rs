@@ -46,6 +46,12 @@ pub fn causes(facts: &Facts) -> Vec<Cause> {
             | Kind::WebhooksRefused => causes.push(cause(problem, String::new())),
         }
     }
+    if let Ok(books) = &facts.postgres
+        && let Ok(listed) = u64::try_from(books.questions.len())
+        && let Some(more @ 1..) = books.open_questions.checked_sub(listed)
+    {
+        causes.push(unlisted(more));
+    }
     causes
 }
 
@@ -115,4 +121,15 @@ fn questions(facts: &Facts, kind: Kind) -> Vec<Cause> {
         Cause { kind, subject, message_en, message_ar, next_command }
     };
     of_kind.map(cause).collect()
+}
+
+/// So many that nobody lists them one by one: those to come call nobody by themselves.
+fn unlisted(number: u64) -> Cause {
+    Cause {
+        kind: Kind::ReviewsOpen,
+        subject: "unlisted".to_owned(),
+        message_en: format!("{number} questions more wait for a person than are told one by one."),
+        message_ar: format!("مسائل أخرى كثيرة تنتظر قرار مسؤول، عددها {number}."),
+        next_command: "dealix-api status".to_owned(),
+    }
 }

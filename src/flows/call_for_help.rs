@@ -78,18 +78,19 @@ impl CallForHelp {
         let outage = self.lock().outage.clone();
         if let Some(outage) = outage {
             // It is over, and told so as any other.
-            db::alerts::raise(&self.db, &[outage], audience, at).await?;
+            db::in_time(db::alerts::raise(&self.db, &[outage], audience, at)).await?;
             self.lock().outage = None;
         }
         let unknown: &[&str] = if facts.redis.is_err() { &LETTERS } else { &[] };
-        let over = db::alerts::clear_others(&self.db, &now, unknown, audience, at).await?;
+        let over =
+            db::in_time(db::alerts::clear_others(&self.db, &now, unknown, audience, at)).await?;
         counter!("dealix_alerts_total", "state" => "cleared").increment(over);
-        let raised = db::alerts::raise(&self.db, &lasting, audience, at).await?;
+        let raised = db::in_time(db::alerts::raise(&self.db, &lasting, audience, at)).await?;
         for (kind, subject) in &raised {
             counter!("dealix_alerts_total", "state" => "raised").increment(1);
             report(&lasting, kind, subject);
         }
-        let open = db::alerts::count_open(&self.db).await?;
+        let open = db::in_time(db::alerts::count_open(&self.db)).await?;
         gauge!("dealix_alerts_open").set(u32::try_from(open.max(0)).unwrap_or(u32::MAX));
         Ok(())
     }
@@ -98,14 +99,14 @@ impl CallForHelp {
     pub async fn tell(&self) -> anyhow::Result<bool> {
         let Some(pager) = &self.pager else { return Ok(false) };
         let (token, now) = (Uuid::new_v4(), self.clock.now());
-        let due = db::alerts::claim(&self.db, token, now, now + LEASE, BATCH).await?;
+        let due = db::in_time(db::alerts::claim(&self.db, token, now, now + LEASE, BATCH)).await?;
         if due.is_empty() {
             return Ok(false);
         }
         match pager.post(&self.message(&due.iter().map(told).collect::<Vec<_>>())).await {
             Ok(()) => {
                 count("sent");
-                db::alerts::set_told(&self.db, &due, token, self.clock.now()).await?;
+                db::in_time(db::alerts::set_told(&self.db, &due, token, self.clock.now())).await?;
                 Ok(true)
             }
             Err(error) => {
@@ -117,7 +118,8 @@ impl CallForHelp {
                 let ids: Vec<_> = due.iter().map(|alert| alert.id).collect();
                 let failures = due.iter().map(|alert| alert.attempts).min().unwrap_or_default();
                 let again = backoff::after(self.clock.now(), pause(failures));
-                db::alerts::put_off(&self.db, &ids, token, error.class(), again).await?;
+                db::in_time(db::alerts::put_off(&self.db, &ids, token, error.class(), again))
+                    .await?;
                 Ok(false)
             }
         }

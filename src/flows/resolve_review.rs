@@ -43,35 +43,40 @@ pub async fn resolve_review(
     id: Uuid,
     verdict: Verdict<'_>,
 ) -> Result<Review, ResolveError> {
-    let mut tx = db.begin().await?;
-    let before = db::reviews::lock(&mut tx, id).await?.ok_or(ResolveError::NotFound)?;
-    if before.state == ReviewState::Resolved {
-        return Err(ResolveError::AlreadyResolved);
-    }
-    let after = Review {
-        state: ReviewState::Resolved,
-        resolution: Some(verdict.resolution.to_owned()),
-        reason: Some(verdict.reason.to_owned()),
-        resolved_by: Some(verdict.actor.to_owned()),
-        resolved_at: Some(verdict.now),
-        ..before.clone()
+    let resolving = async {
+        let mut tx = db.begin().await?;
+        let Some(before) = db::reviews::lock(&mut tx, id).await? else {
+            return Ok(Err(ResolveError::NotFound));
+        };
+        if before.state == ReviewState::Resolved {
+            return Ok(Err(ResolveError::AlreadyResolved));
+        }
+        let after = Review {
+            state: ReviewState::Resolved,
+            resolution: Some(verdict.resolution.to_owned()),
+            reason: Some(verdict.reason.to_owned()),
+            resolved_by: Some(verdict.actor.to_owned()),
+            resolved_at: Some(verdict.now),
+            ..before.clone()
+        };
+        db::reviews::set_resolved(&mut tx, &after).await?;
+        let audit = NewAudit {
+            actor: verdict.actor,
+            action: "review.resolved",
+            subject: &id.to_string(),
+            reason: Some(verdict.reason),
+            before: Some(summary(&before)),
+            after: Some(summary(&after)),
+            request_id: Some(verdict.request_id),
+            happened_at: verdict.now,
+        };
+        db::audit_log::insert(&mut *tx, &audit).await?;
+        faults::step("review_unresolved");
+        tx.commit().await?;
+        faults::step("review_resolved");
+        Ok(Ok(after))
     };
-    db::reviews::set_resolved(&mut tx, &after).await?;
-    let audit = NewAudit {
-        actor: verdict.actor,
-        action: "review.resolved",
-        subject: &id.to_string(),
-        reason: Some(verdict.reason),
-        before: Some(summary(&before)),
-        after: Some(summary(&after)),
-        request_id: Some(verdict.request_id),
-        happened_at: verdict.now,
-    };
-    db::audit_log::insert(&mut *tx, &audit).await?;
-    faults::step("review_unresolved");
-    tx.commit().await?;
-    faults::step("review_resolved");
-    Ok(after)
+    db::in_time(resolving).await?
 }
 
 fn summary(review: &Review) -> Value {

@@ -122,7 +122,7 @@ impl CheckSentry {
             let mut connection = self.db.acquire().await?;
             db::outbox::insert(&mut connection, &probe, self.analytics, Some(request_id)).await
         };
-        match insert.await {
+        match db::in_time(insert).await {
             Ok(()) => {
                 self.bell.notify_one();
                 (EventOutcome::Queued, Some(probe.uuid))

@@ -11,6 +11,9 @@ use crate::clients::moyasar::envelope::Envelope;
 use crate::domain::redaction::redact;
 use crate::domain::webhook::{Relevance, relevance};
 
+/// More attempts than a predecessor can have made.
+const MOST_ATTEMPTS: u32 = 1_000_000;
+
 /// Most characters that are kept of a word that becomes part of an index, and of an error.
 const LONGEST_WORD: usize = 64;
 const LONGEST_ERROR: usize = 500;
@@ -59,7 +62,10 @@ impl OldItem {
             remarks: serde_json::to_string(&fields).ok()?,
             source: word(&["source"]),
             error: redact(&error).chars().take(LONGEST_ERROR).collect(),
-            attempts: first(&fields, &["attempts", "attempt"]).and_then(parsed).unwrap_or(0),
+            attempts: first(&fields, &["attempts", "attempt"])
+                .and_then(parsed)
+                .unwrap_or(0)
+                .min(MOST_ATTEMPTS),
             first_at: at(&["first_seen_at", "created_at"]),
             last_at: at(&["last_attempt_at"]),
             request_id: word(&["request_id"]).filter(|id| is_request_id(id)),
