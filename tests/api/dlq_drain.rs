@@ -157,6 +157,30 @@ async fn what_nobody_does_yet_and_what_needs_a_provider_that_is_away_is_held(db:
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_drain_goes_on_behind_the_one_before_and_tries_nothing_twice(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for number in 1..=5 {
+        push(&shop.app, Queue::Outbound, &message(&shop.app, &format!("job:{number}"))).await;
+        shop.advance(Duration::from_secs(1));
+    }
+    for rehearsal in ["", "&dry_run=true"] {
+        let (mut tried, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/outbound/drain?limit=2{rehearsal}{cursor}");
+            let drained = order(&shop.app, Method::POST, &path).await;
+            tried.extend(outcomes(&drained).into_iter().map(|(id, _)| id));
+            // All of them are still there, and due: only the cursor knows.
+            assert_eq!(drained.json()["remaining"], 5);
+            let Some(next) = drained.json().get("next_cursor").cloned() else { break };
+            cursor = format!("&cursor={}", next.as_str().unwrap());
+        }
+        assert_eq!(tried, ["job:1", "job:2", "job:3", "job:4", "job:5"]);
+    }
+    let strange = order(&shop.app, Method::POST, "/outbound/drain?cursor=none").await;
+    assert_eq!((strange.status.as_u16(), strange.code().as_str()), (422, "invalid-request"));
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_drain_goes_on_when_its_client_hangs_up(db: PgPool) {
     let shop = Shop::open(db).await;
     for number in 0..20 {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{EntryPath, InQueue, ReasonBody, limit, said};
+use super::{EntryPath, InQueue, ReasonBody, cursor, limit, said};
 use crate::domain::disclosure::veiled;
 use crate::domain::redaction::redact;
 use crate::flows::letters::operate::Operate;
@@ -17,7 +17,7 @@ use crate::http::edge::RequestContext;
 use crate::http::extract::{Json, OptionalJson, Path, Query};
 use crate::http::problem::Problem;
 use crate::http::problems::Fields;
-use crate::queue::Queue;
+use crate::queue::{Cursor, Queue};
 
 /// Entries of one drain, where nothing is said.
 const PAGE: u64 = 10;
@@ -31,6 +31,8 @@ pub(super) struct DrainQuery {
     limit: Option<u64>,
     /// Whether it is only rehearsed: nothing stays written, nothing is attempted.
     dry_run: Option<bool>,
+    /// The `next_cursor` of the drain before: what that has tried is not tried again.
+    cursor: Option<String>,
 }
 
 /// What a drain did, or would do.
@@ -69,6 +71,10 @@ pub(super) struct DrainedBody {
     /// How many unresolved entries the queue still has.
     #[schema(examples(3))]
     remaining: u64,
+    /// For the next drain, if there may be more; what this one has tried, that one does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("019b7e3c5a106d6f79617361723a6531"))]
+    next_cursor: Option<String>,
     /// `deadline` if it had taken 20 s, `shutdown` if the process was told to stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, examples("deadline"))]
@@ -112,6 +118,7 @@ impl DrainedBody {
             dead: drained.count(Outcome::Dead),
             held: drained.count(Outcome::Held),
             remaining: drained.remaining,
+            next_cursor: drained.next.map(|next| next.to_string()),
             stopped: drained.stopped.map(Stopped::name),
             items: drained.items.into_iter().map(ReplayedBody::from).collect(),
         }
@@ -142,6 +149,10 @@ pub(super) struct RehearsalBody {
     /// How many unresolved entries the queue has.
     #[schema(examples(3))]
     remaining: u64,
+    /// For the next rehearsal, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("019b7e3c5a106d6f79617361723a6531"))]
+    next_cursor: Option<String>,
     /// `deadline` if it had taken 20 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, examples("deadline"))]
@@ -205,6 +216,7 @@ impl RehearsalBody {
             superseded: rehearsal.count(Prospect::Superseded),
             held: rehearsal.count(Prospect::Held),
             remaining: rehearsal.depth,
+            next_cursor: rehearsal.next.as_ref().map(Cursor::to_string),
             stopped: rehearsal.stopped.map(Stopped::name),
             items: rehearsal.items.into_iter().map(RehearsedBody::from).collect(),
         }
@@ -233,15 +245,25 @@ pub(super) async fn drain_queue(
     Query(query): Query<DrainQuery>,
     OptionalJson(body): OptionalJson<ReasonBody>,
 ) -> Result<Json<DrainBody>, Problem> {
-    let mut fields = Fields::default();
-    let number = fields.required("/limit", query.limit.or(Some(PAGE)), limit);
-    let number = number.ok_or_else(|| fields.refuse())?;
+    let is_rehearsal = query.dry_run.unwrap_or_default();
+    let (number, after) = query.parse()?;
     let order = said(&context, body)?;
-    Ok(Json(if query.dry_run.unwrap_or_default() {
-        DrainBody::Rehearsed(RehearsalBody::new(queue, operate.rehearse(queue, number).await?))
+    Ok(Json(if is_rehearsal {
+        let rehearsal = operate.rehearse(queue, number, after).await?;
+        DrainBody::Rehearsed(RehearsalBody::new(queue, rehearsal))
     } else {
-        DrainBody::Drained(DrainedBody::new(queue, operate.drain(queue, number, order).await?))
+        let drained = operate.drain(queue, number, after, order).await?;
+        DrainBody::Drained(DrainedBody::new(queue, drained))
     }))
+}
+
+impl DrainQuery {
+    fn parse(self) -> Result<(usize, Option<Cursor>), Problem> {
+        let mut fields = Fields::default();
+        let number = fields.required("/limit", self.limit.or(Some(PAGE)), limit);
+        let cursor = fields.optional("/cursor", self.cursor, |text| cursor(&text));
+        number.zip(cursor).ok_or_else(|| fields.refuse())
+    }
 }
 
 /// Replay one entry

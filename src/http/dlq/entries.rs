@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::view::{EntryDetail, EntrySummary, PeekedEntry, Veil};
-use super::{EntryPath, InQueue, limit, order, unavailable};
+use super::{EntryPath, InQueue, cursor, limit, order, unavailable};
 use crate::access::Scope;
 use crate::clock::Clock;
 use crate::flows::letters::operate::Operate;
@@ -103,9 +103,7 @@ impl EntryQuery {
             let seconds = i64::try_from(seconds).ok().and_then(TimeDelta::try_seconds);
             seconds.and_then(|age| now.checked_sub_signed(age)).ok_or(Fault::InvalidValue)
         });
-        let cursor = fields.optional("/cursor", self.cursor, |text| {
-            text.parse::<Cursor>().map_err(|_| Fault::InvalidValue)
-        });
+        let cursor = fields.optional("/cursor", self.cursor, |text| cursor(&text));
         let (Some(number), Some(state), Some(older_than), Some(cursor)) =
             (number, state, older_than, cursor)
         else {

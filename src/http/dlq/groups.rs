@@ -5,13 +5,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{InQueue, limit, unavailable};
+use super::{InQueue, cursor, limit, unavailable};
 use crate::clock::Clock;
 use crate::flows::letters::operate::Operate;
 use crate::http::auth::AdminReader;
 use crate::http::extract::{Json, Query};
 use crate::http::problem::Problem;
-use crate::http::problems::{Fault, Fields};
+use crate::http::problems::Fields;
 use crate::queue::{Cursor, Group};
 
 /// Groups in one answer, where nothing is said.
@@ -107,9 +107,7 @@ impl GroupQuery {
     fn parse(self) -> Result<(usize, Option<Cursor>), Problem> {
         let mut fields = Fields::default();
         let number = fields.required("/limit", self.limit.or(Some(PAGE)), limit);
-        let cursor = fields.optional("/cursor", self.cursor, |text| {
-            text.parse::<Cursor>().map_err(|_| Fault::InvalidValue)
-        });
+        let cursor = fields.optional("/cursor", self.cursor, |text| cursor(&text));
         number.zip(cursor).ok_or_else(|| fields.refuse())
     }
 }

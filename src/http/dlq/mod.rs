@@ -17,7 +17,7 @@ use crate::http::checkout::short_text;
 use crate::http::edge::RequestContext;
 use crate::http::problem::Problem;
 use crate::http::problems::{Fault, Fields};
-use crate::queue::Queue;
+use crate::queue::{Cursor, Queue};
 
 mod change;
 mod drain;
@@ -119,6 +119,11 @@ fn limit(number: u64) -> Result<usize, Fault> {
         Ok(limit @ 1..=100) => Ok(limit),
         _ => Err(Fault::InvalidValue),
     }
+}
+
+/// Where the page before ended.
+fn cursor(text: &str) -> Result<Cursor, Fault> {
+    text.parse().map_err(|_| Fault::InvalidValue)
 }
 
 impl From<OperateError> for Problem {

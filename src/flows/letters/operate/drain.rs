@@ -10,7 +10,7 @@ use crate::db;
 use crate::faults;
 use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
 use crate::flows::letters::replay_letter::{ABREAST, Outcome, Replayed};
-use crate::queue::{Content, Entry, Filter, InHand, Queue, Reach, State};
+use crate::queue::{Content, Cursor, Entry, Filter, InHand, Page, Queue, Reach, State};
 
 /// When a drain takes no more.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -27,6 +27,8 @@ pub(crate) struct Drained {
     pub items: Vec<Replayed>,
     /// How many entries the queue still has, the dead included.
     pub remaining: u64,
+    /// Where a further drain goes on, so that it tries nothing that this one has tried.
+    pub next: Option<Cursor>,
     pub stopped: Option<Stopped>,
 }
 
@@ -57,16 +59,18 @@ impl Drained {
 }
 
 impl Operate {
-    /// Replays up to `limit` entries that wait, oldest first, each at most once; to its end, also when
-    /// nobody waits for the result any more.
+    /// Replays up to `limit` entries that wait, oldest first behind `after`, each at most once; to its
+    /// end, also when nobody waits for the result any more.
     pub async fn drain(
         &self,
         queue: Queue,
         limit: usize,
+        after: Option<Cursor>,
         order: Order,
     ) -> Result<Drained, OperateError> {
         let this = self.clone();
-        let drained = self.tasks.finish(async move { this.drain_here(queue, limit, order).await });
+        let drained =
+            self.tasks.finish(async move { this.drain_here(queue, limit, after, order).await });
         drained.await.map_err(OperateError::Broken)?
     }
 
@@ -74,6 +78,7 @@ impl Operate {
         &self,
         queue: Queue,
         limit: usize,
+        behind: Option<Cursor>,
         order: Order,
     ) -> Result<Drained, OperateError> {
         let (began, started) = (self.clock.monotonic(), Instant::now());
@@ -83,11 +88,13 @@ impl Operate {
         let noted = Noted { action: "dlq.drained", subject: queue.name(), before, after };
         match self.note(&order, noted).await {
             // Whatever a letter owes is written to Postgres: nothing could succeed.
-            Err(error) if db::is_outage(&error) => return self.hold(queue, limit, depth).await,
+            Err(error) if db::is_outage(&error) => {
+                return self.hold(queue, limit, behind, depth).await;
+            }
             noted => noted?,
         }
         faults::step("drain_noted");
-        let (mut items, mut cursor, mut stopped) = (Vec::new(), None, None);
+        let (mut items, mut cursor, mut stopped) = (Vec::new(), behind, None);
         while let Some(places @ 1..) = limit.checked_sub(items.len()) {
             stopped = self.stopped(began);
             if stopped.is_some() {
@@ -99,12 +106,14 @@ impl Operate {
             let page = page.await?;
             faults::step("drain_taken");
             items.extend(self.replay_until(queue, &page.items, started + PATIENCE).await?);
-            let Some(next) = page.next else { break };
-            cursor = Some(next);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
         }
         let remaining = self.letters.count(queue, self.clock.now()).await?.depth();
         tracing::info!(queue = queue.name(), processed = items.len(), "Drained {}", queue.name());
-        Ok(Drained { items, remaining, stopped })
+        Ok(Drained { items, remaining, next: cursor, stopped })
     }
 
     /// Why no more is begun of what began then.
@@ -180,29 +189,33 @@ impl Operate {
         &self,
         queue: Queue,
         limit: usize,
+        after: Option<Cursor>,
         remaining: u64,
     ) -> Result<Drained, OperateError> {
-        let entries = self.list_waiting(queue, limit).await?;
-        let items = entries.iter().map(held_back).collect();
-        Ok(Drained { items, remaining, stopped: None })
+        let Page { items, next } = self.list_waiting(queue, limit, after).await?;
+        let items = items.iter().map(held_back).collect();
+        Ok(Drained { items, remaining, next, stopped: None })
     }
 
-    /// The entries that a drain would take, oldest first.
+    /// The entries that a drain would take, oldest first behind `after`.
     pub(super) async fn list_waiting(
         &self,
         queue: Queue,
         limit: usize,
-    ) -> Result<Vec<Entry>, OperateError> {
+        after: Option<Cursor>,
+    ) -> Result<Page<Entry>, OperateError> {
         let filter = Filter { states: WAITING.into(), ..Filter::default() };
-        let (mut entries, mut cursor) = (Vec::new(), None);
-        while let Some(places @ 1..) = limit.checked_sub(entries.len()) {
+        let (mut items, mut next) = (Vec::new(), after);
+        while let Some(places @ 1..) = limit.checked_sub(items.len()) {
             let now = self.clock.now();
-            let page = self.letters.page(queue, &filter, cursor.as_ref(), places, now).await?;
-            entries.extend(page.items);
-            let Some(next) = page.next else { break };
-            cursor = Some(next);
+            let page = self.letters.page(queue, &filter, next.as_ref(), places, now).await?;
+            items.extend(page.items);
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
         }
-        Ok(entries)
+        Ok(Page { items, next })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::flows::letters::handler::{Done, ForeseenEvent, Undone};
 use crate::flows::letters::operate::drain::Stopped;
 use crate::flows::letters::operate::{Operate, OperateError};
 use crate::flows::letters::replay_letter::ABREAST;
-use crate::queue::{Content, Entry, Queue};
+use crate::queue::{Content, Cursor, Entry, Page, Queue};
 use crate::tasks::guarded;
 
 /// When a rehearsal begins with no more entries.
@@ -58,6 +58,8 @@ pub(crate) struct Rehearsal {
     pub items: Vec<Rehearsed>,
     /// How many entries the queue has.
     pub depth: u64,
+    /// Where a further rehearsal goes on; not said by one that stopped.
+    pub next: Option<Cursor>,
     pub stopped: Option<Stopped>,
 }
 
@@ -69,12 +71,17 @@ impl Rehearsal {
 }
 
 impl Operate {
-    /// Rehearses a drain of so many entries, each by itself: what one would change for the next is not
-    /// seen.
-    pub async fn rehearse(&self, queue: Queue, limit: usize) -> Result<Rehearsal, OperateError> {
+    /// Rehearses a drain of so many entries behind `after`, each by itself: what one would change for the
+    /// next is not seen.
+    pub async fn rehearse(
+        &self,
+        queue: Queue,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Rehearsal, OperateError> {
         let started = Instant::now();
         let depth = self.letters.count(queue, self.clock.now()).await?.depth();
-        let entries = self.list_waiting(queue, limit).await?;
+        let Page { items: entries, next } = self.list_waiting(queue, limit, after).await?;
         let number = entries.len();
         let rehearsed = stream::iter(entries).map(async |entry| {
             if started.elapsed() >= DEADLINE {
@@ -90,7 +97,8 @@ impl Operate {
         });
         let items: Vec<_> = rehearsed.buffered(ABREAST).filter_map(async |it| it).collect().await;
         let stopped = (items.len() < number).then_some(Stopped::Deadline);
-        Ok(Rehearsal { items, depth, stopped })
+        let next = next.filter(|_| stopped.is_none());
+        Ok(Rehearsal { items, depth, next, stopped })
     }
 
     async fn rehearse_one(&self, queue: Queue, entry: &Entry) -> Rehearsed {
