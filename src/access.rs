@@ -78,6 +78,11 @@ pub struct Caller {
     pub scope: Scope,
 }
 
+/// Whoever runs this very process, and gives it requests by hand: a command, while no service runs.
+/// Nothing on the wire can say so.
+#[derive(Clone, Debug)]
+pub struct Insider(pub Caller);
+
 impl fmt::Display for Caller {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.name)

@@ -2,65 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
-
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::PgPool;
 
-const JWT_SECRET: &str = "jwt-secret-for-tests-0123456789abcdef";
+mod operator;
 
-struct Operator {
-    environment: Vec<(&'static str, String)>,
-    folder: std::path::PathBuf,
-}
+use operator::Operator;
 
-impl Operator {
-    fn new(db: &PgPool) -> Self {
-        let environment = vec![
-            ("APP_ENV", "test".to_owned()),
-            ("DATABASE_URL", db.connect_options().to_url_lossy().into()),
-            ("REDIS_URL", "redis://127.0.0.1:1".to_owned()),
-            ("JWT_SECRET_KEY", JWT_SECRET.to_owned()),
-            ("ADMIN_API_KEYS", "admin-key-for-tests-0123456789abcdef".to_owned()),
-            ("METRICS_ADDR", String::new()),
-            ("APP_PORT", "1".to_owned()),
-        ];
-        // Without a `.env` of anybody's.
-        Self { environment, folder: std::env::temp_dir() }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dealix-api"));
-        command.args(arguments).env_clear().envs(self.environment.iter().cloned());
-        command.current_dir(&self.folder).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-}
-
-/// A running instance, killed with its test.
-struct Instance(Child);
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
+/// Breakers need no Redis.
+const NO_REDIS: &str = "redis://127.0.0.1:1";
 
 #[sqlx::test(migrations = "./migrations")]
 async fn operators_hold_breakers_from_the_shell_also_when_no_instance_runs(db: PgPool) {
-    let operator = Operator::new(&db);
+    let operator = Operator::new(&db, NO_REDIS);
     let told =
         operator.run(&["breaker", "open", "moyasar", "--ttl", "1h", "--reason", "they asked"]);
     let words = String::from_utf8(told.stdout).unwrap();
@@ -97,19 +51,8 @@ async fn operators_hold_breakers_from_the_shell_also_when_no_instance_runs(db: P
 
 #[sqlx::test(migrations = "./migrations")]
 async fn the_list_shows_what_the_instance_of_this_machine_sees(db: PgPool) {
-    let mut operator = Operator::new(&db);
-    operator.environment.last_mut().unwrap().1 = "0".to_owned();
-    let mut child = operator.command(&["serve"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap());
-    let _instance = Instance(child);
-    let mut line = String::new();
-    while !line.contains("listening on ") {
-        line.clear();
-        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended");
-    }
-    let port = line.trim_end().rsplit(':').next().unwrap();
-    operator.environment.last_mut().unwrap().1 = port.trim_end_matches(['"', '}']).to_owned();
-
+    let mut operator = Operator::new(&db, NO_REDIS);
+    let _instance = operator.serve();
     let listed = operator.json(&["breaker", "list", "--json"]);
     for name in ["moyasar", "posthog"] {
         assert_eq!(listed["breakers"][name]["state"], "closed");

@@ -1,11 +1,13 @@
 //! The running service, as a command on its own machine asks it: where it listens, with which key.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::body::{Body, Bytes};
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header, request};
+use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -33,8 +35,25 @@ pub(super) const NO_KEY: &str = "error: neither JWT_SECRET_KEY nor ADMIN_API_KEY
 /// The service that the settings describe, on this machine.
 pub(super) struct Api {
     address: SocketAddr,
-    credential: SecretString,
+    credential: Credential,
     language: &'static str,
+}
+
+/// How we show who we are.
+enum Credential {
+    Key(SecretString),
+    /// A token of a minute for each question.
+    Token {
+        access: Access,
+        subject: String,
+    },
+}
+
+/// What was answered: as it came, and as it is read.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub text: String,
+    pub value: Value,
 }
 
 /// Why there is no answer.
@@ -43,27 +62,31 @@ pub(super) enum Unanswered {
     /// Nobody listens, or whoever does is frozen: the stores can be asked instead.
     #[error("the API at {address} is down: {cause}")]
     Down { address: SocketAddr, cause: String },
-    /// It did not like the question.
-    #[error("the API answered {status}: {detail}")]
-    Refused { status: StatusCode, detail: String },
+    /// The question was not liked.
+    #[error("refused with {status}: {detail}")]
+    Refused { status: StatusCode, detail: String, retry_after: Option<Duration> },
 }
 
 impl Api {
-    /// Asks with a token of a minute, signed with our own secret; without one with our first admin key;
-    /// without either it cannot be asked.
-    pub fn of(loaded: &Loaded) -> anyhow::Result<Option<Self>> {
+    /// Asks with tokens signed with our own secret; without one with our first admin key; without either
+    /// it cannot be asked.
+    pub fn of(loaded: &Loaded) -> Option<Self> {
+        Self::speaking_for(SUBJECT, loaded)
+    }
+
+    /// The same for somebody: the actor in its audit, behind `token:`.
+    pub fn speaking_for(subject: &str, loaded: &Loaded) -> Option<Self> {
         let auth = &loaded.config.auth;
         let credential = if !is_made_up(loaded, "JWT_SECRET_KEY") {
-            let (access, ttl) = (Access::new(auth), Duration::from_mins(1));
-            access.issue_token(SUBJECT, Scope::Admin, ttl, Clock::default().now())?.into()
+            Credential::Token { access: Access::new(auth), subject: subject.to_owned() }
         } else if let Some(key) = auth.admin_api_keys.first()
             && !is_made_up(loaded, "ADMIN_API_KEYS")
         {
-            key.clone()
+            Credential::Key(key.clone())
         } else {
-            return Ok(None);
+            return None;
         };
-        Ok(Some(Self { address: address_of(&loaded.config.app), credential, language: "en" }))
+        Some(Self { address: address_of(&loaded.config.app), credential, language: "en" })
     }
 
     /// The same, answering in the language of that tag.
@@ -73,7 +96,7 @@ impl Api {
 
     /// What `GET` of a path answers.
     pub async fn get(&self, path: &str) -> Result<Value, Unanswered> {
-        self.ask(Method::GET, path, None, SOON).await
+        Ok(self.ask(Method::GET, path, None, SOON).await?.value)
     }
 
     /// What it answers to any question within `patience`.
@@ -81,12 +104,12 @@ impl Api {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
         patience: Duration,
-    ) -> Result<Value, Unanswered> {
+    ) -> Result<Said, Unanswered> {
         let answer = tokio::time::timeout(patience, self.exchange(method, path, body)).await;
         let cause = match answer {
-            Ok(Ok((status, body))) => return read(status, &body),
+            Ok(Ok(answer)) => return read(&answer),
             Ok(Err(error)) => format!("{error:#}"),
             Err(_) => format!("no answer within {} s", patience.as_secs()),
         };
@@ -98,30 +121,26 @@ impl Api {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        body: Option<String>,
+    ) -> anyhow::Result<Response<Bytes>> {
+        let credential = match &self.credential {
+            Credential::Key(key) => key.clone(),
+            Credential::Token { access, subject } => {
+                let (ttl, now) = (Duration::from_mins(1), Clock::default().now());
+                access.issue_token(subject, Scope::Admin, ttl, now)?.into()
+            }
+        };
         let stream = TcpStream::connect(self.address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
+        let request = question(method, path)
             .header(header::HOST, self.address.to_string())
             .header(header::USER_AGENT, concat!("dealix-api/", env!("CARGO_PKG_VERSION")))
             .header(header::ACCEPT_LANGUAGE, self.language)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.credential.expose_secret()));
-        let request = match body {
-            Some(body) => {
-                let request = request.header(header::CONTENT_TYPE, "application/json");
-                request.body(Body::from(body.to_string()))
-            }
-            None => request.body(Body::empty()),
-        };
+            .header(header::AUTHORIZATION, format!("Bearer {}", credential.expose_secret()));
+        let request = request.body(body.map_or_else(Body::empty, Body::from))?;
         let asking = async {
-            let answer = sender.send_request(request?).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
-            let body = body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?;
-            Ok((status, body.to_bytes()))
+            let (parts, body) = sender.send_request(request).await?.into_parts();
+            Ok(Response::from_parts(parts, whole(body).await?))
         };
         let asking = std::pin::pin!(asking);
         let mut connection = std::pin::pin!(connection);
@@ -137,16 +156,34 @@ impl Api {
     }
 }
 
-fn read(status: StatusCode, body: &[u8]) -> Result<Value, Unanswered> {
-    let body: Option<Value> = serde_json::from_slice(body).ok();
+/// The head of a question; whatever body it has is JSON.
+pub(super) fn question(method: Method, path: &str) -> request::Builder {
+    Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json")
+}
+
+/// A body, if it is not too long.
+pub(super) async fn whole<B>(body: B) -> anyhow::Result<Bytes>
+where
+    B: HttpBody<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+    Ok(body.map_err(anyhow::Error::from_boxed).context("the answer broke off")?.to_bytes())
+}
+
+/// What an answer says.
+pub(super) fn read(answer: &Response<Bytes>) -> Result<Said, Unanswered> {
+    let (status, body) = (answer.status(), answer.body());
+    let value: Option<Value> = serde_json::from_slice(body).ok();
     if status.is_success()
-        && let Some(body) = body
+        && let Some(value) = value
     {
-        return Ok(body);
+        return Ok(Said { text: String::from_utf8_lossy(body).into_owned(), value });
     }
-    let detail = body.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+    let detail = value.as_ref().and_then(|problem| problem.get("detail")?.as_str());
     let detail = detail.unwrap_or("it is not ours, or of another release").to_owned();
-    Err(Unanswered::Refused { status, detail })
+    let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|it| it.to_str().ok());
+    let retry_after = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    Err(Unanswered::Refused { status, detail, retry_after })
 }
 
 /// Where a service with these settings is reached from its own machine.
@@ -191,12 +228,20 @@ mod tests {
 
     #[test]
     fn an_answer_is_json_with_a_2xx_and_a_refusal_says_why() {
-        assert_eq!(read(StatusCode::OK, b"{\"a\":1}").unwrap(), json!({"a": 1}));
-        let refused = read(StatusCode::NOT_FOUND, b"{\"detail\":\"no such id\"}").unwrap_err();
-        assert_eq!(refused.to_string(), "the API answered 404 Not Found: no such id");
-        for (status, body) in [(StatusCode::OK, "<html>"), (StatusCode::BAD_GATEWAY, "")] {
-            let refused = read(status, body.as_bytes()).unwrap_err();
+        let answer = |status: u16, body: &'static str| {
+            let answer = Response::builder().status(status).header(header::RETRY_AFTER, "7");
+            read(&answer.body(Bytes::from_static(body.as_bytes())).unwrap())
+        };
+        let said = answer(200, r#"{"b":1.50, "a":1}"#).unwrap();
+        assert_eq!(said.value, json!({"a": 1, "b": 1.5}));
+        assert_eq!(said.text, r#"{"b":1.50, "a":1}"#, "as it came");
+        let refused = answer(404, r#"{"detail":"no such id"}"#).unwrap_err();
+        assert_eq!(refused.to_string(), "refused with 404 Not Found: no such id");
+        for (status, body) in [(200, "<html>"), (502, "")] {
+            let refused = answer(status, body).unwrap_err();
             assert!(refused.to_string().ends_with("it is not ours, or of another release"));
+            let Unanswered::Refused { retry_after, .. } = refused else { panic!("{refused}") };
+            assert_eq!(retry_after, Some(Duration::from_secs(7)));
         }
     }
 
@@ -211,7 +256,8 @@ mod tests {
     async fn where_nobody_listens_or_answers_the_api_is_down() {
         let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = frozen.local_addr().unwrap();
-        let api = Api { address, credential: "key".to_owned().into(), language: "en" };
+        let credential = Credential::Key("key".to_owned().into());
+        let api = Api { address, credential, language: "en" };
         let patience = Duration::from_millis(50);
         let down = api.ask(Method::GET, "/health", None, patience).await.unwrap_err();
         assert!(matches!(down, Unanswered::Down { .. }), "{down}");

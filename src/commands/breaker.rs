@@ -225,7 +225,7 @@ impl Line {
 
 /// What the instance that these settings belong to sees.
 async fn ask_instance(loaded: &Loaded) -> anyhow::Result<Listed> {
-    let api = Api::of(loaded)?.context("neither JWT_SECRET_KEY nor ADMIN_API_KEYS is set")?;
+    let api = Api::of(loaded).context("neither JWT_SECRET_KEY nor ADMIN_API_KEYS is set")?;
     Ok(serde_json::from_value(api.get(PATH).await?)?)
 }
 

@@ -32,7 +32,7 @@ pub struct Explain {
 
 impl Explain {
     pub(super) async fn run(self, loaded: &Loaded, out: &mut Output) -> anyhow::Result<Exit> {
-        let Some(api) = Api::of(loaded)? else {
+        let Some(api) = Api::of(loaded) else {
             out.complain(NO_KEY)?;
             return Ok(Exit::CannotTell);
         };

@@ -9,8 +9,12 @@ use crate::config::{ConfigProblem, Loaded, Sources, load};
 
 mod api;
 mod assembled;
+mod body;
 mod breaker;
 mod check_config;
+mod confirm;
+mod desk;
+mod dlq;
 mod explain;
 mod healthcheck;
 mod migrate;
@@ -45,6 +49,7 @@ Examples:
   dealix-api explain ID             what an id is the name of, and what happened to it
   dealix-api token issue --ttl 1h   a token for the admin routes
   dealix-api breaker list           whom we call, and whom we leave alone
+  dealix-api dlq stats              what could not be done, and waits
 
 Exit codes:
   0   done; for serve: stopped when asked to
@@ -67,6 +72,7 @@ enum Command {
     Openapi,
     Token(token::Token),
     Breaker(breaker::Breaker),
+    Dlq(dlq::Dlq),
     Healthcheck(healthcheck::Healthcheck),
     Status(status::Status),
     Explain(explain::Explain),
@@ -125,6 +131,10 @@ pub async fn run(cli: Cli, sources: &Sources, mut out: Output) -> ExitCode {
             Err(problems) => refuse(&problems, &mut out),
         },
         Command::Breaker(command) => match load(sources) {
+            Ok(loaded) => Box::pin(command.run(&loaded, &mut out)).await,
+            Err(problems) => refuse(&problems, &mut out),
+        },
+        Command::Dlq(command) => match load(sources) {
             Ok(loaded) => Box::pin(command.run(&loaded, &mut out)).await,
             Err(problems) => refuse(&problems, &mut out),
         },

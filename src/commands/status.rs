@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::api::{Api, NO_KEY, Unanswered};
 use super::assembled::assemble;
+use super::body::{cell, text};
 use super::table::Table;
 use super::{Exit, Output};
 use crate::config::Loaded;
@@ -55,7 +56,7 @@ impl Lang {
 
 impl Status {
     pub(super) async fn run(self, loaded: &Loaded, out: &mut Output) -> anyhow::Result<Exit> {
-        let Some(api) = Api::of(loaded)? else {
+        let Some(api) = Api::of(loaded) else {
             out.complain(NO_KEY)?;
             return Ok(Exit::CannotTell);
         };
@@ -108,16 +109,4 @@ fn say(report: &Value, lang: Lang, out: &mut Output) -> anyhow::Result<()> {
     };
     out.say(&format!("{next} {}", text(report, "next_command")))?;
     Ok(())
-}
-
-fn text<'a>(of: &'a Value, name: &str) -> &'a str {
-    of.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn cell(of: &Value, name: &str) -> String {
-    match of.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
 }

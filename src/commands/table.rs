@@ -17,9 +17,11 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         Self { headings, rows: Vec::new() }
     }
 
-    /// Adds a row below the others.
+    /// Adds a row below the others. What strangers wrote may stand in it: nothing of that moves the
+    /// cursor of a terminal.
     pub fn row(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells);
+        let tame = |cell: String| cell.replace(char::is_control, "\u{fffd}");
+        self.rows.push(cells.map(tame));
     }
 
     /// Says the headings and every row, one line each; nothing at all when there is no row.
@@ -31,6 +33,12 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
             out.say(&line)?;
         }
         Ok(())
+    }
+
+    /// How many rows it has.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.rows.len()
     }
 
     fn lines(&self) -> impl Iterator<Item = String> {
@@ -63,5 +71,12 @@ mod tests {
             lines,
             ["QUEUE     DEPTH     ERROR", "webhooks  7         خطأ", "a         12345678",]
         );
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_is_shown_as_something_else() {
+        let mut table = Table::new(["A", "B"]);
+        table.row(["x\ny\u{1b}[2J".to_owned(), "\u{9b}0m".to_owned()]);
+        assert_eq!(table.lines().nth(1).unwrap(), "x\u{fffd}y\u{fffd}[2J  \u{fffd}0m");
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::error::Elapsed;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use crate::access::Access;
+use crate::access::{Access, Insider};
 use crate::clock::Clock;
 use crate::http::Settings;
 use crate::http::auth::caller_of;
@@ -93,7 +93,8 @@ impl Known {
         let (extensions, headers) = (request.extensions(), request.headers());
         let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
         let client = Client::of(peer, headers, &self.settings.trusted_proxies);
-        let caller = caller_of(headers, &self.access, self.clock.now());
+        let insider = extensions.get().map(|Insider(caller)| caller.clone());
+        let caller = insider.or_else(|| caller_of(headers, &self.access, self.clock.now()));
         RequestContext::of(request, client, caller)
     }
 }
