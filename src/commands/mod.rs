@@ -174,9 +174,41 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::domain::status::{Books, Facts, Letters, OpenBreaker, QueueFacts, report};
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_one_screen_says_to_type_about_queues_and_breakers_can_be_typed() {
+        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let queue = |name, depth, dead| QueueFacts { name, depth, dead, oldest_at: None };
+        let letters = Letters {
+            flaw: None,
+            queues: vec![queue("webhooks", 3, 3), queue("crm_sync", 2_000, 0)],
+        };
+        let facts = Facts {
+            now,
+            is_api_down: false,
+            postgres: Ok(Books { outbox_refused: 1, ..Books::default() }),
+            redis: Ok(letters),
+            breakers: vec![OpenBreaker { name: "moyasar", since: None }],
+        };
+        let typed: Vec<_> =
+            report(&facts).problems.into_iter().map(|problem| problem.next_command).collect();
+        assert_eq!(
+            typed,
+            [
+                "dealix-api dlq list webhooks --state dead",
+                "dealix-api breaker list",
+                "dealix-api dlq stats",
+                "dealix-api dlq list analytics",
+            ]
+        );
+        for line in typed {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
     }
 }

@@ -135,16 +135,14 @@ pub(super) fn command(found: &Found) -> String {
         | Kind::CheckoutsInDoubt
         | Kind::ReviewsOpen
         | Kind::LooksOverdue => "journalctl -u dealix-api -n 100 -o cat".to_owned(),
-        Kind::LettersDead => format!(
-            "sudo redis-cli -s /run/redis-dealix/redis.sock zrange 'dealix:dlq:{{{about}}}:dead' 0 9"
-        ),
-        Kind::LettersWaiting => {
-            "curl -sS http://127.0.0.1:9464/metrics | grep '^dealix_dlq_letters'".to_owned()
-        }
-        Kind::BreakerOpen | Kind::OutboxWaiting => {
+        Kind::LettersDead => format!("dealix-api dlq list {about} --state dead"),
+        // Whether it is paused, since when the oldest waits, and what failed last.
+        Kind::LettersWaiting => "dealix-api dlq stats".to_owned(),
+        Kind::BreakerOpen => "dealix-api breaker list".to_owned(),
+        Kind::OutboxWaiting => {
             "curl -sS http://127.0.0.1:8001/health/deep | jq .checks".to_owned()
         }
-        Kind::OutboxRefused => "journalctl -u dealix-api -o cat | grep -i posthog".to_owned(),
+        Kind::OutboxRefused => "dealix-api dlq list analytics".to_owned(),
         Kind::WebhooksRefused => {
             "dealix-api check-config --json | jq '.settings[] | select(.name // \"\" | startswith(\"MOYASAR_WEBHOOK\"))'"
                 .to_owned()
