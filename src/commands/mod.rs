@@ -184,7 +184,13 @@ mod tests {
     #[test]
     fn what_the_one_screen_says_to_type_about_queues_and_breakers_can_be_typed() {
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
-        let queue = |name, depth, dead| QueueFacts { name, depth, dead, oldest_at: None };
+        let queue = |name, depth, dead| QueueFacts {
+            name,
+            depth,
+            dead,
+            oldest_at: None,
+            dead_groups: Vec::new(),
+        };
         let letters = Letters {
             flaw: None,
             queues: vec![queue("webhooks", 3, 3), queue("crm_sync", 2_000, 0)],

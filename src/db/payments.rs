@@ -8,7 +8,8 @@ use crate::domain::money::Halalas;
 use crate::domain::payment::{Fetched, PaymentStatus, Recorded, Standing};
 
 /// The payment as it was recorded, locked until the transaction ends. Where it was not recorded yet, the
-/// lock is on its name: whoever comes second sees what the first one made of it.
+/// lock is on its name: whoever comes second sees what the first one made of it. Others may refer to
+/// it meanwhile: who rests a subscription on it holds what the owner of this lock waits for.
 pub async fn lock(tx: &mut PgTransaction<'_>, id: &str) -> sqlx::Result<Option<Recorded>> {
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 1))", id)
         .execute(&mut **tx)
@@ -20,7 +21,7 @@ pub async fn lock(tx: &mut PgTransaction<'_>, id: &str) -> sqlx::Result<Option<R
             array(select effect from payment_effects where payment_id = $1) as "done!"
         from payments
         where id = $1
-        for update
+        for no key update
         "#,
         id,
     )

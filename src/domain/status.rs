@@ -228,12 +228,13 @@ pub enum Word {
 pub struct Report {
     pub status: Word,
     pub checked_at: DateTime<Utc>,
-    /// Customers, counted by checkout, whom a problem concerns. More, if a list was cut.
+    /// Customers, counted by checkout, whom a problem concerns. More, if a list was cut. This and the
+    /// sums are null while nobody can know.
     #[schema(examples(2))]
-    pub customers_at_risk: usize,
-    #[schema(value_type = i64, examples(99_000))]
-    pub amount_halalas: Halalas,
-    pub amount_sar: Riyals,
+    pub customers_at_risk: Option<usize>,
+    #[schema(value_type = Option<i64>, examples(99_000))]
+    pub amount_halalas: Option<Halalas>,
+    pub amount_sar: Option<Riyals>,
     #[schema(examples("1 problem. The worst: 2 payments were taken and nothing was granted."))]
     pub message_en: String,
     #[schema(examples("كل شيء على ما يرام."))]
@@ -255,6 +256,8 @@ pub fn report(facts: &Facts) -> Report {
     let customers = named.collect::<std::collections::HashSet<_>>().len();
     // No payment is in two problems, so that no riyal is counted twice.
     let amount = sum(problems.iter().map(|problem| problem.amount_halalas));
+    let is_known = facts.postgres.as_ref().is_ok_and(|books| books.missing_migrations.is_empty());
+    let amount = is_known.then_some(amount);
     let word = match problems.first().map(|problem| problem.kind) {
         None => Word::Ok,
         Some(Kind::ApiDown | Kind::PostgresAway | Kind::RedisAway) => Word::Fail,
@@ -264,9 +267,9 @@ pub fn report(facts: &Facts) -> Report {
     Report {
         status: word,
         checked_at: facts.now,
-        customers_at_risk: customers,
+        customers_at_risk: is_known.then_some(customers),
         amount_halalas: amount,
-        amount_sar: amount.riyals(),
+        amount_sar: amount.map(Halalas::riyals),
         message_en,
         message_ar,
         next_command: problems.first().map(|problem| problem.next_command.clone()),

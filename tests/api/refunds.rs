@@ -88,3 +88,33 @@ async fn a_refund_cancels_when_the_time_of_every_other_payment_is_over(db: PgPoo
     assert_eq!(shop.look(&second).await["subscription"]["status"], "canceled");
     assert_eq!(shop.reviews().await, []);
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn two_reversals_of_one_subscriber_at_once_do_not_wait_for_each_other(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    let (_, older) = buy_and_pay(&shop).await;
+    buy_and_pay(&shop).await;
+    // Another reversal is about to let the subscription rest on the older payment ...
+    let mut other = db.begin().await.unwrap();
+    let lock = "select pg_advisory_xact_lock(hashtextextended(subscriber, 0)) from subscriptions";
+    sqlx::query(lock).execute(&mut *other).await.unwrap();
+    // ... which is given back now, and waits for its turn at the subscription.
+    shop.advance(Duration::from_secs(60));
+    shop.sandbox.refund(&older.id, None).unwrap();
+    shop.deliver_webhooks().await;
+    let mut settling = Box::pin(shop.app.app.run_jobs_until_idle());
+    let waits = async {
+        let waiting = "select count(*) from pg_locks join pg_database on pg_database.oid = database
+             where datname = current_database() and locktype = 'advisory' and not granted";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *other).await.unwrap() == 0 {}
+    };
+    tokio::select! {
+        settled = &mut settling => panic!("it should wait: {settled:?}"),
+        () = waits => (),
+    }
+    let rest = "update subscriptions set payment_id = $1";
+    sqlx::query(rest).bind(&older.id).execute(&mut *other).await.unwrap();
+    other.rollback().await.unwrap();
+    settling.await.unwrap();
+    assert_eq!(shop.count("payments where standing = 'reversed'").await, 1);
+}

@@ -123,4 +123,8 @@ async fn stores_that_are_gone_or_frozen_are_problems_and_the_answer_comes_in_tim
     let told = told.expect("an answer within two seconds");
     assert_eq!(kinds(&told), ["postgres_away", "redis_away"]);
     assert_eq!(told["problems"][1]["about"], "timeout");
+    // Nobody knows how many and how much; that is not nothing.
+    for unknown in ["customers_at_risk", "amount_halalas", "amount_sar"] {
+        assert_eq!(told.get(unknown), Some(&Value::Null));
+    }
 }

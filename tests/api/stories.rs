@@ -69,7 +69,7 @@ async fn every_name_of_a_sale_tells_the_same_story_in_order(db: PgPool) {
         actors,
         [
             (json!("checkout"), json!("A checkout of 990 SAR: paid.")),
-            (json!("invoice"), json!("An invoice: can be paid.")),
+            (json!("invoice"), json!("An invoice: no longer to be paid.")),
             (json!("payment"), json!("A payment of 990 SAR: paid; what was bought was granted.")),
             (json!("subscription"), json!("A subscription: active.")),
             (json!("event"), json!("A webhook event: settled; what was bought was granted.")),

@@ -137,9 +137,11 @@ pub async fn list_actors(db: impl PgExecutor<'_>, family: &Family) -> sqlx::Resu
                 null as more, amount_halalas as amount, 0::bigint as failures
             from checkouts where id = any($1)
             union all
-            select 2, created_at, 'invoice', id, case when is_surplus then 'surplus' else 'payable' end,
+            select 2, invoices.created_at, 'invoice', invoices.id,
+                case when is_surplus then 'surplus'
+                    when checkouts.status in ('opening', 'pending') then 'payable' else 'closed' end,
                 cancel_outcome, null, cancel_failures::bigint
-            from invoices where checkout_id = any($1)
+            from invoices join checkouts on checkouts.id = checkout_id where checkout_id = any($1)
             union all
             select 3, created_at, 'payment', id, status, standing, amount_halalas, 0
             from payments where id = any($2)

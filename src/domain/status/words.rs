@@ -52,10 +52,10 @@ pub(super) fn messages(found: &Found) -> (String, String) {
         ),
         Kind::PaidNotGranted => (
             format!(
-                "Customers paid and got nothing yet: {count} payments need a person ({sar} SAR)."
+                "{count} payments were taken and nothing was granted for them: a person must decide ({sar} SAR)."
             ),
             format!(
-                "عملاء دفعوا ولم يحصلوا على شيء بعد: مدفوعات تحتاج قرار مسؤول، عددها {count} ({sar} ريال)."
+                "مدفوعات استُلمت ولم يُمنح مقابلها شيء وتحتاج قرار مسؤول، عددها {count} ({sar} ريال)."
             ),
         ),
         Kind::EventsWaiting => (

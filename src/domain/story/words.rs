@@ -81,6 +81,7 @@ fn word(state: &str, locale: Locale) -> &str {
         "past_due" => ("past its end, still usable", "انتهت مدته ولا يزال في مهلة السماح"),
         "surplus" => ("one too many", "زائدة عن الحاجة"),
         "payable" => ("can be paid", "قابلة للدفع"),
+        "closed" => ("no longer to be paid", "لم تعد قابلة للدفع"),
         "sent" => ("sent", "أُرسل"),
         "skipped" => ("not sent, analytics is off", "لم يُرسل لأن التحليلات معطلة"),
         _ => return state,
