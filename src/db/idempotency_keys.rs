@@ -86,6 +86,23 @@ pub async fn complete(
     Ok(())
 }
 
+/// Says until when the key of whatever request is about `subject` is kept, in the transaction that
+/// stores its answer.
+pub async fn set_expiry(
+    tx: &mut PgTransaction<'_>,
+    subject: Uuid,
+    expires_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update idempotency_keys set expires_at = $2 where subject = $1",
+        subject,
+        expires_at,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Gives the key back, so that the same request may be made again, in the transaction that ends what
 /// it was about.
 pub async fn release(tx: &mut PgTransaction<'_>, subject: Uuid) -> sqlx::Result<()> {

@@ -11,6 +11,7 @@ pub mod webhooks;
 pub mod announce_reviews;
 pub mod call_for_help;
 pub mod deliver_events;
+pub mod idempotency;
 pub mod request_demo;
 pub mod resolve_review;
 pub mod tell_story;

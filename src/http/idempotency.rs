@@ -1,5 +1,5 @@
 //! `Idempotency-Key`: reads the key and the fingerprint of a request, and says when an answer was given
-//! before. What a key does is in `flows::checkout::idempotency`.
+//! before. What a key does is in `flows::idempotency`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::flows::checkout::idempotency::IdempotencyKey;
+use crate::flows::idempotency::{Answered, IdempotencyKey};
 use crate::http::Settings;
 use crate::http::edge::RequestContext;
 use crate::http::extract::{Json, RawJson};
@@ -44,6 +44,34 @@ where
         let key = key(request.headers())?;
         let RawJson { value, body } = RawJson::from_request(request, state).await?;
         let key = key.map(|digest| IdempotencyKey { scope, digest, fingerprint: print(&body) });
+        Ok(Self { body: value, key })
+    }
+}
+
+/// A JSON body that may be left out, and the key that the client gave to its order. What the path and
+/// the query name is part of the order.
+pub struct KeyedOrder<T> {
+    pub body: T,
+    pub key: Option<IdempotencyKey>,
+}
+
+impl<S, T> FromRequest<S> for KeyedOrder<T>
+where
+    S: Sync,
+    T: DeserializeOwned,
+    Arc<Settings>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let scope = scope(&request);
+        let key = key(request.headers())?;
+        let whole = request.uri().path_and_query().map_or("", |whole| whole.as_str()).to_owned();
+        let RawJson { value, body } = RawJson::optional(request, state).await?;
+        let key = key.map(|digest| {
+            let fingerprint = Sha256::new().chain_update(whole).chain_update(print(&body));
+            IdempotencyKey { scope, digest, fingerprint: fingerprint.finalize().into() }
+        });
         Ok(Self { body: value, key })
     }
 }
@@ -111,6 +139,14 @@ fn write_sorted(value: &Value, to: &mut Vec<u8>) {
 pub struct Replayable<T> {
     pub answer: T,
     pub is_replayed: bool,
+}
+
+impl<T> Replayable<T> {
+    /// What the flow has answered, in words for the client.
+    pub fn of<A>(answered: Answered<A>, tell: impl FnOnce(A) -> T) -> Self {
+        let Answered { answer, is_replayed } = answered;
+        Self { answer: tell(answer), is_replayed }
+    }
 }
 
 impl<T: Serialize> IntoResponse for Replayable<T> {

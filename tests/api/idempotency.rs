@@ -260,14 +260,13 @@ async fn a_key_that_is_none_is_422_and_nothing_is_bought(db: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn the_document_tells_of_the_key_and_of_replays(db: PgPool) {
     let document = TestApp::start(db).get("/openapi.json").await.json();
-    for path in [VISITORS, SERVICES] {
+    let drain = "/api/v1/admin/dlq/{queue}/drain";
+    let retry = "/api/v1/admin/dlq/{queue}/entries/{id}/retry";
+    for path in [VISITORS, SERVICES, drain, retry] {
         let operation = &document["paths"][path]["post"];
-        let parameter = &operation["parameters"][0];
-        assert_eq!(
-            (&parameter["name"], &parameter["in"]),
-            (&json!("Idempotency-Key"), &json!("header"))
-        );
-        assert_eq!(parameter["required"], false);
+        let mut parameters = operation["parameters"].as_array().unwrap().iter();
+        let parameter = parameters.find(|it| it["name"] == "Idempotency-Key").unwrap();
+        assert_eq!((&parameter["in"], &parameter["required"]), (&json!("header"), &json!(false)));
         assert!(operation["responses"]["200"]["headers"]["Idempotent-Replayed"].is_object());
         for (status, code) in [("409", "request-in-progress"), ("422", "idempotency-key-reused")] {
             let examples = &operation["responses"][status]["content"]["application/problem+json"];

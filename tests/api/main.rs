@@ -47,6 +47,7 @@ mod read_only;
 mod redis_server;
 mod refunds;
 mod replay;
+mod replay_keys;
 mod reviews;
 mod scrubbing;
 mod sentry;

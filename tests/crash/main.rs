@@ -92,6 +92,7 @@ killed_at! {
     an_event_without_a_payment:
         question_unsaved reviews_unannounced reviews_announced reviews_marked;
     a_drain: drain_noted drain_taken;
+    a_drain_with_a_key: order_unnoted outcome_unkept outcome_kept;
     a_retry: retry_noted retry_taken;
     a_deletion: letters_shelved letters_deleted letters_unshelved;
     a_restored_entry: letter_restored;

@@ -67,6 +67,32 @@ pub async fn a_retry(db: PgPool, step: &'static str) {
     end_paid(world, &bought).await;
 }
 
+/// A drain is ordered with a key until it is answered.
+pub async fn a_drain_with_a_key(db: PgPool, step: &'static str) {
+    let (world, bought, _) = a_letter(db, step).await;
+    let path = format!("{DLQ}/webhooks/drain");
+    let give = async || world.ask_as_admin_once(&path, "a-key").await;
+    until("it is answered", async || match give().await {
+        Some((StatusCode::OK, _)) if depth(&world).await? == 0 => Some(()),
+        Some((StatusCode::OK, told)) => panic!("{told}"),
+        Some((StatusCode::CONFLICT, told)) => {
+            // Whoever had the key is dead, and the time in which it could have been at it passes.
+            assert_eq!(told["code"], "request-in-progress");
+            let pass = "update idempotency_keys set expires_at = now() where answer is null";
+            sqlx::query(pass).execute(&world.db).await.unwrap();
+            None
+        }
+        _ => None,
+    })
+    .await;
+    world.until_dead().await;
+    // From now on the answer is the same.
+    let answers = [give().await, give().await].map(|answer| answer.unwrap().1);
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(world.count("idempotency_keys where answer is not null").await, 1);
+    end_paid(world, &bought).await;
+}
+
 async fn delete(world: &World, id: &str) {
     until("it is deleted", async || {
         ask(world, Method::DELETE, &format!("/webhooks/entries/{id}")).await;

@@ -150,6 +150,15 @@ impl World {
         Some((status, answer.json().await.ok()?))
     }
 
+    /// Gives an order as an operator, with a key.
+    pub async fn ask_as_admin_once(&self, path: &str, key: &str) -> Option<(StatusCode, Value)> {
+        let url = format!("http://{}{path}", self.service.door.address);
+        let request = self.client.post(url).header("x-api-key", ADMIN_KEY);
+        let answer = request.header("idempotency-key", key).send().await.ok()?;
+        let status = answer.status();
+        Some((status, answer.json().await.ok()?))
+    }
+
     /// Waits until it has died as often as it should.
     pub async fn until_dead(&self) {
         until("it dies", async || (self.service.deaths() == self.deaths).then_some(())).await;

@@ -4,7 +4,6 @@
 pub mod cancel_invoices;
 pub mod guard_email;
 pub mod heal_checkouts;
-pub mod idempotency;
 pub mod open_checkout;
 pub mod prompt_look;
 pub mod show_checkout;

@@ -25,10 +25,10 @@ use crate::domain::phone::Phone;
 use crate::domain::plan::{Billing, Catalogue, Plan};
 use crate::faults;
 use crate::flows::checkout::guard_email::{EmailGuard, TooMany};
-use crate::flows::checkout::idempotency::{self, Claim, IdempotencyKey};
 use crate::flows::checkout::open_checkout::{
     Found, Intent, METADATA_KEY, OpenCheckout, Page, ask_about_strange, open, refuse, search,
 };
+use crate::flows::idempotency::{self, Claim, IdempotencyKey};
 use crate::wake::Wake;
 
 /// How long a payment page can be paid.

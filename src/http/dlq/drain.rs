@@ -8,13 +8,15 @@ use utoipa::{IntoParams, ToSchema};
 use super::{EntryPath, InQueue, ReasonBody, cursor, limit, said};
 use crate::domain::disclosure::veiled;
 use crate::domain::redaction::redact;
+use crate::flows::idempotency::Answered;
 use crate::flows::letters::operate::Operate;
 use crate::flows::letters::operate::drain::{Drained, Stopped};
 use crate::flows::letters::operate::rehearse::{Prospect, Rehearsal, Rehearsed};
 use crate::flows::letters::replay_letter::{Outcome, Replayed};
 use crate::http::auth::Admin;
 use crate::http::edge::RequestContext;
-use crate::http::extract::{Json, OptionalJson, Path, Query};
+use crate::http::extract::{Path, Query};
+use crate::http::idempotency::{KeyedOrder, Replayable};
 use crate::http::problem::Problem;
 use crate::http::problems::Fields;
 use crate::queue::{Cursor, Queue};
@@ -226,14 +228,23 @@ impl RehearsalBody {
 /// Replay the entries of a queue
 ///
 /// What is ready or scheduled, oldest first, each at most once, also on a paused queue, never the dead.
-/// It goes on when the client hangs up. With `dry_run=true` it says what would happen.
+/// It goes on when the client hangs up. With `dry_run=true` it says what would happen, whatever its key.
 #[utoipa::path(
     post, path = "/api/v1/admin/dlq/{queue}/drain", tag = "dead letters",
-    params(("queue" = String, Path, description = "The queue", example = "webhooks")),
+    params(
+        ("queue" = String, Path, description = "The queue", example = "webhooks"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "1 to 255 visible characters: the same order with the same key drains once",
+            example = "7f3a9c52-drain-1", min_length = 1, max_length = 255),
+    ),
     request_body = Option<ReasonBody>,
     responses(
-        (status = 200, description = "What became of each, or would", body = DrainBody),
+        (status = 200, description = "What became of each, or would", body = DrainBody,
+            headers(("Idempotent-Replayed" = Option<String>,
+                description = "`true` if this answer was given before"))),
         (status = 404, description = "`queue-not-found`"),
+        (status = 409, description = "`request-in-progress`: ask again after `Retry-After`"),
+        (status = 422, description = "`invalid-request`, `idempotency-key-reused`"),
         (status = 503, description = "`queue-unavailable` or `storage-unavailable`"),
     ),
 )]
@@ -243,18 +254,18 @@ pub(super) async fn drain_queue(
     State(operate): State<Operate>,
     context: RequestContext,
     Query(query): Query<DrainQuery>,
-    OptionalJson(body): OptionalJson<ReasonBody>,
-) -> Result<Json<DrainBody>, Problem> {
+    KeyedOrder { body, key }: KeyedOrder<ReasonBody>,
+) -> Result<Replayable<DrainBody>, Problem> {
     let is_rehearsal = query.dry_run.unwrap_or_default();
     let (number, after) = query.parse()?;
     let order = said(&context, body)?;
-    Ok(Json(if is_rehearsal {
-        let rehearsal = operate.rehearse(queue, number, after).await?;
-        DrainBody::Rehearsed(RehearsalBody::new(queue, rehearsal))
+    Ok(if is_rehearsal {
+        let rehearsal = Answered::new(operate.rehearse(queue, number, after).await?);
+        Replayable::of(rehearsal, |it| DrainBody::Rehearsed(RehearsalBody::new(queue, it)))
     } else {
-        let drained = operate.drain(queue, number, after, order).await?;
-        DrainBody::Drained(DrainedBody::new(queue, drained))
-    }))
+        let drained = operate.drain(queue, number, after, order, key).await?;
+        Replayable::of(drained, |it| DrainBody::Drained(DrainedBody::new(queue, it)))
+    })
 }
 
 impl DrainQuery {
@@ -274,12 +285,18 @@ impl DrainQuery {
     params(
         ("queue" = String, Path, description = "The queue", example = "webhooks"),
         ("id" = String, Path, description = "The entry", example = "moyasar:0b5e7a5c"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "1 to 255 visible characters: the same order with the same key tries once",
+            example = "7f3a9c52-retry-1", min_length = 1, max_length = 255),
     ),
     request_body = Option<ReasonBody>,
     responses(
-        (status = 200, description = "What became of it", body = ReplayedBody),
+        (status = 200, description = "What became of it", body = ReplayedBody,
+            headers(("Idempotent-Replayed" = Option<String>,
+                description = "`true` if this answer was given before"))),
         (status = 404, description = "`queue-not-found` or `entry-not-found`"),
-        (status = 409, description = "`entry-in-flight`"),
+        (status = 409, description = "`entry-in-flight` or `request-in-progress`"),
+        (status = 422, description = "`invalid-request`, `idempotency-key-reused`"),
         (status = 503, description = "`queue-unavailable` or `storage-unavailable`"),
     ),
 )]
@@ -289,7 +306,8 @@ pub(super) async fn retry_entry(
     Path(EntryPath { id }): Path<EntryPath>,
     State(operate): State<Operate>,
     context: RequestContext,
-    OptionalJson(body): OptionalJson<ReasonBody>,
-) -> Result<Json<ReplayedBody>, Problem> {
-    Ok(Json(operate.retry(queue, &id, said(&context, body)?).await?.into()))
+    KeyedOrder { body, key }: KeyedOrder<ReasonBody>,
+) -> Result<Replayable<ReplayedBody>, Problem> {
+    let retried = operate.retry(queue, &id, said(&context, body)?, key).await?;
+    Ok(Replayable::of(retried, ReplayedBody::from))
 }

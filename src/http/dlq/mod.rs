@@ -134,6 +134,8 @@ impl From<OperateError> for Problem {
             OperateError::NotFound => Self::EntryNotFound,
             OperateError::InFlight => Self::EntryInFlight,
             OperateError::NotEditable => Self::NotEditable,
+            OperateError::KeyReused => Self::IdempotencyKeyReused,
+            OperateError::InProgress { retry_after } => Self::RequestInProgress { retry_after },
             OperateError::Broken(cause) => {
                 Self::Internal(anyhow::anyhow!("an order on a queue panicked: {cause}"))
             }

@@ -79,12 +79,25 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        RawJson::optional(request, state).await.map(|RawJson { value, .. }| Self(value))
+    }
+}
+
+impl<T: DeserializeOwned> RawJson<T> {
+    /// Reads a body that may be left out, like [`OptionalJson`].
+    pub async fn optional<S>(request: Request, state: &S) -> Result<Self, Problem>
+    where
+        S: Sync,
+        Arc<Settings>: FromRef<S>,
+    {
         let is_json = is_json(request.headers());
         let RawBody(body) = RawBody::from_request(request, state).await?;
-        if body.is_empty() {
-            return parse(&Bytes::from_static(b"{}")).map(Self);
-        }
-        if is_json { parse(&body).map(Self) } else { Err(Problem::UnsupportedMediaType) }
+        let body = match (body.is_empty(), is_json) {
+            (true, _) => Bytes::from_static(b"{}"),
+            (false, true) => body,
+            (false, false) => return Err(Problem::UnsupportedMediaType),
+        };
+        parse(&body).map(|value| Self { value, body })
     }
 }
 

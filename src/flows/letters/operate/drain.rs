@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::db;
 use crate::faults;
+use crate::flows::idempotency::{Answered, IdempotencyKey};
+use crate::flows::letters::operate::once::Written;
 use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
 use crate::flows::letters::replay_letter::{ABREAST, Outcome, Replayed};
 use crate::queue::{Content, Cursor, Entry, Filter, InHand, Page, Queue, Reach, State};
@@ -21,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(28);
 /// The states that a drain looks at.
 pub(super) const WAITING: [State; 2] = [State::Ready, State::Scheduled];
 
-/// What a drain did.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a drain did. A release must read what the one before it has stored.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Drained {
     pub items: Vec<Replayed>,
     /// How many entries the queue still has, the dead included.
@@ -33,7 +36,8 @@ pub(crate) struct Drained {
 }
 
 /// Why a drain took no more although there was more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Stopped {
     /// It had taken too long.
     Deadline,
@@ -59,19 +63,19 @@ impl Drained {
 }
 
 impl Operate {
-    /// Replays up to `limit` entries that wait, oldest first behind `after`, each at most once; to its
-    /// end, also when nobody waits for the result any more.
+    /// Replays up to `limit` entries that wait, oldest first behind `after`, each at most once, and once
+    /// for each key; to its end, also when nobody waits for the result any more.
     pub async fn drain(
         &self,
         queue: Queue,
         limit: usize,
         after: Option<Cursor>,
         order: Order,
-    ) -> Result<Drained, OperateError> {
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answered<Drained>, OperateError> {
         let this = self.clone();
-        let drained =
-            self.tasks.finish(async move { this.drain_here(queue, limit, after, order).await });
-        drained.await.map_err(OperateError::Broken)?
+        let drain = async move { this.drain_here(queue, limit, after, &order, key.as_ref()).await };
+        self.tasks.finish(drain).await.map_err(OperateError::Broken)?
     }
 
     async fn drain_here(
@@ -79,21 +83,37 @@ impl Operate {
         queue: Queue,
         limit: usize,
         behind: Option<Cursor>,
-        order: Order,
-    ) -> Result<Drained, OperateError> {
+        order: &Order,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Answered<Drained>, OperateError> {
         let (began, started) = (self.clock.monotonic(), Instant::now());
         let depth = self.letters.count(queue, self.clock.now()).await?.depth();
         let mark = self.letters.high_water(queue).await?;
         let (before, after) = (Some(json!({ "depth": depth })), Some(json!({ "limit": limit })));
         let noted = Noted { action: "dlq.drained", subject: queue.name(), before, after };
-        match self.note(&order, noted).await {
+        let subject = match self.note_once(order, key, noted, Ok(())).await {
             // Whatever a letter owes is written to Postgres: nothing could succeed.
-            Err(error) if db::is_outage(&error) => {
-                return self.hold(queue, limit, behind, depth).await;
+            Err(OperateError::Storage(error)) if db::is_outage(&error) => {
+                return self.hold(queue, limit, behind, depth).await.map(Answered::new);
             }
-            noted => noted?,
-        }
+            written => match written? {
+                Written::New(subject) => subject,
+                Written::Before(answer) => return Ok(Answered { answer, is_replayed: true }),
+            },
+        };
         faults::step("drain_noted");
+        let drained = self.drain_marked(queue, limit, (behind, mark), (began, started)).await;
+        self.conclude(subject, drained).await
+    }
+
+    /// Drains what is behind the place and not above the mark.
+    async fn drain_marked(
+        &self,
+        queue: Queue,
+        limit: usize,
+        (behind, mark): (Option<Cursor>, u64),
+        (began, started): (std::time::Instant, Instant),
+    ) -> Result<Drained, OperateError> {
         let (mut items, mut cursor, mut stopped) = (Vec::new(), behind, None);
         while let Some(places @ 1..) = limit.checked_sub(items.len()) {
             stopped = self.stopped(began);
@@ -125,37 +145,53 @@ impl Operate {
         is_late.then_some(Stopped::Deadline)
     }
 
-    /// Replays one entry, whatever its state, as long as nobody has it in hand.
+    /// Replays one entry, whatever its state, as long as nobody has it in hand, and once for each key.
     pub async fn retry(
         &self,
         queue: Queue,
         id: &str,
         order: Order,
-    ) -> Result<Replayed, OperateError> {
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answered<Replayed>, OperateError> {
         let (this, id) = (self.clone(), id.to_owned());
-        let retried = self.tasks.finish(async move { this.retry_here(queue, &id, order).await });
-        retried.await.map_err(OperateError::Broken)?
+        let retry = async move { this.retry_here(queue, &id, &order, key.as_ref()).await };
+        self.tasks.finish(retry).await.map_err(OperateError::Broken)?
     }
 
     async fn retry_here(
         &self,
         queue: Queue,
         id: &str,
-        order: Order,
-    ) -> Result<Replayed, OperateError> {
+        order: &Order,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Answered<Replayed>, OperateError> {
         let started = Instant::now();
-        let entry = self.get(queue, id).await?;
-        if entry.state == State::InFlight {
-            return Err(OperateError::InFlight);
-        }
-        let before = Some(json!({ "state": entry.state.name() }));
-        let subject = subject(queue, id);
-        let noted = Noted { action: "dlq.retried", subject: &subject, before, after: None };
-        match self.note(&order, noted).await {
-            Err(error) if db::is_outage(&error) => return Ok(held_back(&entry)),
-            noted => noted?,
-        }
+        // Who asks again what came of it finds no entry any more.
+        let found = self.letters.get(queue, id, self.clock.now()).await?;
+        let before = found.as_ref().map(|entry| json!({ "state": entry.state.name() }));
+        let name = subject(queue, id);
+        let noted = Noted { action: "dlq.retried", subject: &name, before, after: None };
+        let judged = retriable(found.as_ref());
+        let subject = match self.note_once(order, key, noted, judged.map(drop)).await {
+            Err(OperateError::Storage(error)) if db::is_outage(&error) => {
+                return retriable(found.as_ref()).map(|entry| Answered::new(held_back(entry)));
+            }
+            written => match written? {
+                Written::New(subject) => subject,
+                Written::Before(answer) => return Ok(Answered { answer, is_replayed: true }),
+            },
+        };
         faults::step("retry_noted");
+        let retried = self.retry_noted(queue, id, started).await;
+        self.conclude(subject, retried).await
+    }
+
+    async fn retry_noted(
+        &self,
+        queue: Queue,
+        id: &str,
+        started: Instant,
+    ) -> Result<Replayed, OperateError> {
         let (ids, now) = ([id.to_owned()], self.clock.now());
         let lease = self.replay.lease;
         let taken = self.letters.take_these(queue, &ids, Reach::AlsoDead, now, lease).await?;
@@ -216,6 +252,15 @@ impl Operate {
             }
         }
         Ok(Page { items, next })
+    }
+}
+
+/// The entry, if it may be retried.
+fn retriable(found: Option<&Entry>) -> Result<&Entry, OperateError> {
+    match found {
+        None => Err(OperateError::NotFound),
+        Some(entry) if entry.state == State::InFlight => Err(OperateError::InFlight),
+        Some(entry) => Ok(entry),
     }
 }
 

@@ -3,6 +3,7 @@
 //! order again carries it out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{RedisError, RedisResult};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use crate::tasks::Tasks;
 
 pub(crate) mod change;
 pub(crate) mod drain;
+mod once;
 pub(crate) mod rehearse;
 pub(crate) mod shelve;
 
@@ -51,6 +53,10 @@ pub(crate) enum OperateError {
     InFlight,
     #[error("such an entry cannot be edited")]
     NotEditable,
+    #[error("the idempotency key stands for another order")]
+    KeyReused,
+    #[error("an order with this idempotency key is being carried out")]
+    InProgress { retry_after: Duration },
     #[error("it broke off: {0}")]
     Broken(String),
 }
@@ -73,8 +79,12 @@ impl Operate {
 
     /// Writes an order down.
     async fn note(&self, order: &Order, noted: Noted<'_>) -> sqlx::Result<()> {
+        db::in_time(db::audit_log::insert(&self.db, &self.audit(order, noted))).await
+    }
+
+    fn audit<'a>(&self, order: &'a Order, noted: Noted<'a>) -> NewAudit<'a> {
         let Noted { action, subject, before, after } = noted;
-        let audit = NewAudit {
+        NewAudit {
             actor: &order.actor,
             action,
             subject,
@@ -83,8 +93,7 @@ impl Operate {
             after,
             request_id: Some(&order.request_id),
             happened_at: self.clock.now(),
-        };
-        db::in_time(db::audit_log::insert(&self.db, &audit)).await
+        }
     }
 }
 
