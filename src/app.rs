@@ -31,6 +31,7 @@ use crate::flows::health::health_board::HealthBoard;
 use crate::flows::health::show_status::ShowStatus;
 use crate::flows::letters::operate::Operate;
 use crate::flows::settling::expire_subscriptions::ExpireSubscriptions;
+use crate::flows::tell_story::TellStory;
 use crate::flows::webhooks::inbox::Inbox;
 pub use crate::http::server::listen;
 use crate::http::server::{self, Limits};
@@ -78,6 +79,7 @@ pub(crate) struct AppState {
     pub redis: Redis,
     pub letters: Letters,
     pub operate: Operate,
+    pub tell_story: TellStory,
     pub check_sentry: CheckSentry,
     pub show_status: ShowStatus,
     pub health: HealthBoard,
@@ -179,6 +181,7 @@ impl App {
         let breakers = Arc::new(breakers);
         let override_breaker = people::override_breaker(&db, &breakers, &clock);
         let show_status = people::show_status(&db, &redis, &parts.letters, &breakers, &clock);
+        let tell_story = people::tell_story(&db, &parts.letters, &clock);
         let state = AppState {
             db,
             http: Arc::new(http_settings(config, &clock)?),
@@ -199,6 +202,7 @@ impl App {
             redis,
             letters: parts.letters,
             operate: parts.operate,
+            tell_story,
             check_sentry,
             show_status,
             health,

@@ -10,6 +10,7 @@ use crate::flows::breakers::override_breaker::OverrideBreaker;
 use crate::flows::checkout::prompt_look::PromptLook;
 use crate::flows::checkout::show_checkout::ShowCheckout;
 use crate::flows::health::show_status::ShowStatus;
+use crate::flows::tell_story::TellStory;
 use crate::queue::{Letters, Redis};
 use crate::wake::Wake;
 
@@ -35,6 +36,11 @@ pub(super) fn show_status(
         breakers: Arc::clone(breakers),
         clock: clock.clone(),
     }
+}
+
+/// The story of whatever has a name.
+pub(super) fn tell_story(db: &PgPool, letters: &Letters, clock: &Clock) -> TellStory {
+    TellStory { db: db.clone(), letters: letters.clone(), clock: clock.clone() }
 }
 
 /// What operators tell breakers with.

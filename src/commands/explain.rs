@@ -9,12 +9,12 @@ use super::status::Lang;
 use super::table::Table;
 use super::{Exit, Output};
 use crate::config::Loaded;
-use crate::flows::tell_story::tell_story;
 
 /// Show what an id is the name of, how it stands, and everything that happened to it in order.
 ///
 /// A request, an event (by our id or Moyasar's), a payment, an invoice, a checkout, a review, a dead letter,
-/// or a customer's e-mail address. Asks the running API; when it is down, asks the database itself.
+/// or a customer's e-mail address. Asks the running API; when it is down, asks the stores
+/// themselves.
 /// Exit code 1 if nothing bears that name.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -40,8 +40,8 @@ impl Explain {
         let story = match api.speaking(self.lang.tag()).get(&path).await {
             Ok(story) => story,
             Err(Unanswered::Down { .. }) => {
-                let db = &assemble(&loaded.config)?.state().db.clone();
-                let Some(story) = tell_story(db, &self.id, self.lang.locale()).await? else {
+                let flow = assemble(&loaded.config)?.state().tell_story.clone();
+                let Some(story) = flow.run(&self.id, self.lang.locale()).await? else {
                     out.complain("error: nothing bears that name")?;
                     return Ok(Exit::Failed);
                 };

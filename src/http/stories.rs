@@ -2,17 +2,16 @@
 //! and everything that ever happened to it.
 
 use axum::extract::State;
-use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::app::AppState;
-use crate::db;
 use crate::domain::checkout::{CheckoutId, Locale};
 use crate::domain::story::Story;
-use crate::flows::tell_story::{tell_story, tell_story_of_checkout};
+use crate::flows::tell_story::{StoryError, TellStory};
 use crate::http::auth::AdminReader;
+use crate::http::dlq::unavailable;
 use crate::http::edge::RequestContext;
 use crate::http::extract::{Json, Path};
 use crate::http::language::Language;
@@ -32,18 +31,17 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     responses(
         (status = 200, description = "Its story; the newest 200 happenings, oldest first", body = Story),
         (status = 404, description = "`id-not-found`"),
-        (status = 503, description = "`storage-unavailable`"),
+        (status = 503, description = "`storage-unavailable`, or `queue-unavailable` where only a queue could know"),
     ),
     security(("api_key" = ["admin:read"]), ("bearer" = ["admin:read"])),
 )]
 async fn explain_id(
     _: AdminReader,
-    State(db): State<PgPool>,
+    State(flow): State<TellStory>,
     context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<Json<Story>, Problem> {
-    let story = db::in_time(tell_story(&db, &id, locale(&context))).await?;
-    story.map(Json).ok_or(Problem::IdNotFound)
+    flow.run(&id, locale(&context)).await?.map(Json).ok_or(Problem::IdNotFound)
 }
 
 /// Everything that ever happened to a checkout, in order.
@@ -59,18 +57,27 @@ async fn explain_id(
 )]
 async fn show_timeline(
     _: AdminReader,
-    State(db): State<PgPool>,
+    State(flow): State<TellStory>,
     context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<Json<Story>, Problem> {
     let id = Uuid::try_parse(&id).map_err(|_| Problem::CheckoutNotFound)?;
-    let story = tell_story_of_checkout(&db, CheckoutId(id), locale(&context));
-    db::in_time(story).await?.map(Json).ok_or(Problem::CheckoutNotFound)
+    let story = flow.of_checkout(CheckoutId(id), locale(&context)).await?;
+    story.map(Json).ok_or(Problem::CheckoutNotFound)
 }
 
 fn locale(context: &RequestContext) -> Locale {
     match context.language() {
         Language::Arabic => Locale::Ar,
         Language::English => Locale::En,
+    }
+}
+
+impl From<StoryError> for Problem {
+    fn from(error: StoryError) -> Self {
+        match error {
+            StoryError::Storage(error) => error.into(),
+            StoryError::Queue(error) => unavailable(&error),
+        }
     }
 }

@@ -2,11 +2,14 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use dealix::queue::{Letter, Payload, Queue};
 use dealix_sandbox::{Fault, Twist, cards};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
-use crate::harness::{ADMIN_KEY, READER_KEY, SERVICE_KEY};
+use crate::desk::{letter, letters, push};
+use crate::harness::{ADMIN_KEY, READER_KEY, SERVICE_KEY, TestApp};
 use crate::shop::{Bought, Shop};
 
 fn explain(id: &str) -> String {
@@ -148,6 +151,74 @@ async fn what_bears_no_name_is_not_found(db: PgPool) {
         assert_eq!(shop.app.get_as(SERVICE_KEY, &path).await.status, StatusCode::FORBIDDEN);
     }
     assert_eq!(shop.app.get(&explain("x")).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_dead_letter_that_only_redis_has_is_explained_as_it_is_listed(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let now = shop.app.clock.now();
+    let event = |id: &str| Payload::Event {
+        event_id: id.to_owned(),
+        event_type: None,
+        received_at: now,
+        body: format!(r#"{{"id":"{id}","type":"payment_paid","data":{{}}}}"#),
+    };
+    let fresh = letter(&shop.app, "moyasar:e1", event("e1"));
+    let dead = Letter {
+        error: "someone@example.com bounced".to_owned(),
+        error_class: "bounced".to_owned(),
+        attempt: 5,
+        last_attempt_at: Some(now),
+        ..letter(&shop.app, "old:1", Payload::Job { body: "{}".to_owned() })
+    };
+    // What Postgres would say of it, it has forgotten.
+    let row_id = Uuid::from_u128(1);
+    let owed = letter(&shop.app, &format!("outbox:{row_id}"), Payload::OutboxRow { row_id });
+    push(&shop.app, Queue::Webhooks, &fresh).await;
+    letters(&shop.app).push_dead(Queue::Outbound, &dead, now).await.unwrap();
+    push(&shop.app, Queue::Analytics, &owed).await;
+
+    let text = "A dead letter: is due; refused.";
+    for (name, id) in [("moyasar:e1", "moyasar:e1"), ("e1", "moyasar:e1"), (&owed.id, &owed.id)] {
+        let told = story(&shop, &explain(name)).await;
+        assert_eq!((&told["is"], &told["id"]), (&json!("dead_letter"), &json!(name)));
+        let actor = json!({ "is": "dead_letter", "id": id, "state": "ready", "text": text });
+        assert_eq!(told["actors"], json!([actor]));
+        assert_eq!(whats(&told), ["letter_written"]);
+        assert_eq!(told["timeline"][0]["request_id"], format!("request-of-{id}"));
+    }
+    let told = story(&shop, &explain("old:1")).await;
+    assert_eq!(
+        told["actors"][0]["text"],
+        "A dead letter: given up, an operator decides; bounced; failed attempts: 5."
+    );
+    assert_eq!(told["timeline"][0]["details"], json!({ "queue": "outbound", "source": "mailer" }));
+    let tried = &told["timeline"][1];
+    assert_eq!((&tried["what"], &tried["subject"]), (&json!("letter_tried"), &json!("old:1")));
+    let details = json!({ "error_class": "bounced", "error": "[address] bounced" });
+    assert_eq!(tried["details"], details);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_event_that_analytics_refused_is_explained_by_its_letters_name(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let bought = shop.buy().await;
+    let row = text_of(&shop, "select uuid::text from outbox").await;
+    let told = story(&shop, &explain(&format!("outbox:{row}"))).await;
+    assert_eq!(told["is"], "dead_letter");
+    assert_eq!(told["actors"][0]["id"], bought.checkout_id);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_name_that_only_a_queue_could_know_is_503_while_redis_is_away(db: PgPool) {
+    let app = TestApp::start_with(db, &[("REDIS_URL", "redis://127.0.0.1:1/0")]);
+    let answer = app.get_as(READER_KEY, &explain("moyasar:e1")).await;
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "queue-unavailable".into())
+    );
+    let answer = app.get_as(READER_KEY, &explain("nobody@example.com")).await;
+    assert_eq!(answer.code(), "id-not-found");
 }
 
 #[sqlx::test(migrations = "./migrations")]

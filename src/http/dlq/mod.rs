@@ -144,7 +144,7 @@ impl From<OperateError> for Problem {
 }
 
 /// A queue that cannot be asked is never an empty one.
-fn unavailable(error: &RedisError) -> Problem {
+pub(super) fn unavailable(error: &RedisError) -> Problem {
     tracing::warn!(%error, "Redis did not serve a request: {error}");
     Problem::QueueUnavailable { retry_after: QUEUE_RETRY_AFTER }
 }
