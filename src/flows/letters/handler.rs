@@ -62,6 +62,9 @@ pub struct Foreseen {
     pub done: Done,
     /// What would be written to the outbox or sent from it.
     pub events: Vec<ForeseenEvent>,
+    /// Why those who have it afterwards could not do the rest, as things are: that is no failure of the
+    /// letter any more.
+    pub afterwards: Option<Undone>,
 }
 
 /// An event that analytics would be told.
@@ -74,9 +77,14 @@ pub struct ForeseenEvent {
 }
 
 impl Foreseen {
+    /// It would be done, with these events.
+    pub const fn here(events: Vec<ForeseenEvent>) -> Self {
+        Self { done: Done::Here, events, afterwards: None }
+    }
+
     /// It is done already.
     pub const fn elsewhere() -> Self {
-        Self { done: Done::Elsewhere, events: Vec::new() }
+        Self { done: Done::Elsewhere, events: Vec::new(), afterwards: None }
     }
 }
 

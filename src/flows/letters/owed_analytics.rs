@@ -65,7 +65,7 @@ impl OwedAnalytics {
             return Err(Undone::of_outage(&error));
         }
         let event = ForeseenEvent { name: row.name, properties: row.properties.0 };
-        Ok(Foreseen { done: Done::Here, events: vec![event] })
+        Ok(Foreseen::here(vec![event]))
     }
 
     /// The row, if it is still refused.

@@ -182,21 +182,27 @@ impl OwedEvents {
     async fn rehearse_new(&self, letter: &Letter, event: &Incoming) -> Result<Foreseen, Undone> {
         let prepared = match &self.settle {
             Some(settle) if !event.row().is_settled => {
-                Some(self.prepare_uncounted(settle, event.payment_id()).await?)
+                self.prepare_uncounted(settle, event.payment_id()).await.map(Some)
             }
-            _ => None,
+            _ => Ok(None),
+        };
+        let (prepared, afterwards) = match prepared {
+            Ok(prepared) => (prepared, None),
+            // Stored is done; what then keeps it from being settled is the workers' trouble.
+            Err(undone) if self.has_workers => (None, Some(undone)),
+            Err(undone) => return Err(undone),
         };
         let (id, payment_id) = (event.id, event.payment_id().map(str::to_owned));
         let (body, request_id) = (event.envelope.redacted.clone(), letter.request_id.clone());
         let claimed = ClaimedEvent { id, payment_id, body, attempts: 0, deaths: 0, request_id };
-        self.foresee(async |tx, now| {
+        let stored = self.foresee(async |tx, now| {
             self.apply(tx, letter, event).await?;
             if let Some(prepared) = &prepared {
                 drop(prepared.apply(tx, &[claimed], self.analytics, now).await?);
             }
             Ok(())
-        })
-        .await
+        });
+        Ok(Foreseen { afterwards, ..stored.await? })
     }
 
     async fn rehearse_stored(&self, id: Uuid) -> Result<Foreseen, Undone> {
@@ -249,6 +255,6 @@ impl OwedEvents {
         let events = written
             .into_iter()
             .map(|row| ForeseenEvent { name: row.name, properties: row.properties.0 });
-        Ok(Foreseen { done: Done::Here, events: events.collect() })
+        Ok(Foreseen::here(events.collect()))
     }
 }

@@ -178,6 +178,21 @@ pub(super) struct RehearsedBody {
     error: Option<String>,
     /// What analytics would be told.
     outbox: Vec<OutboxBody>,
+    /// An event that only the queue has is done with when it is stored: here is what would keep the
+    /// workers from settling it then, as things are now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    then: Option<ThenBody>,
+}
+
+/// What would become of it afterwards.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ForeseenTrouble)]
+pub(super) struct ThenBody {
+    #[schema(value_type = String, examples("would_fail", "held"))]
+    outcome: &'static str,
+    #[schema(examples("the provider does not know this payment"))]
+    error: String,
 }
 
 /// An event that analytics would be told.
@@ -203,6 +218,10 @@ impl From<Rehearsed> for RehearsedBody {
             outcome: rehearsed.prospect.name(),
             error: rehearsed.error.map(|error| redact(&error).into_owned()),
             outbox: events.collect(),
+            then: rehearsed.afterwards.map(|(prospect, error)| ThenBody {
+                outcome: prospect.name(),
+                error: redact(&error).into_owned(),
+            }),
         }
     }
 }

@@ -15,11 +15,11 @@ use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subjec
 use crate::flows::letters::replay_letter::{ABREAST, Outcome, Replayed};
 use crate::queue::{Content, Cursor, Entry, Filter, InHand, Page, Queue, Reach, State};
 
-/// When a drain takes no more.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// When a drain takes no more, or its rehearsal begins with no more.
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// When it no longer waits for what it took, so that its request is answered.
-const PATIENCE: Duration = Duration::from_secs(28);
+pub(super) const PATIENCE: Duration = Duration::from_secs(28);
 
 /// The states that a drain looks at.
 pub(super) const WAITING: [State; 2] = [State::Ready, State::Scheduled];

@@ -1,23 +1,15 @@
 //! Rehearse a drain: what would become of each entry, and what analytics would be told, without a lease,
 //! an attempt, a metric, or anything that stays written.
 
-use std::time::Duration;
-
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
 use crate::flows::letters::handler::{Done, ForeseenEvent, Undone};
-use crate::flows::letters::operate::drain::Stopped;
+use crate::flows::letters::operate::drain::{DEADLINE, PATIENCE, Stopped};
 use crate::flows::letters::operate::{Operate, OperateError};
 use crate::flows::letters::replay_letter::ABREAST;
 use crate::queue::{Content, Cursor, Entry, Page, Queue};
 use crate::tasks::guarded;
-
-/// When a rehearsal begins with no more entries.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// When it no longer waits for what it began.
-const PATIENCE: Duration = Duration::from_secs(28);
 
 /// What would become of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +42,8 @@ pub(crate) struct Rehearsed {
     pub prospect: Prospect,
     pub error: Option<String>,
     pub events: Vec<ForeseenEvent>,
+    /// What would become of it in the hands of those who have it afterwards, where that is in doubt.
+    pub afterwards: Option<(Prospect, String)>,
 }
 
 /// A rehearsal.
@@ -117,19 +111,26 @@ impl Operate {
                     Done::Here => Prospect::WouldSucceed,
                     Done::Elsewhere => Prospect::Superseded,
                 };
-                Rehearsed { events: foreseen.events, ..entry_with(entry, prospect, None) }
+                let afterwards = foreseen.afterwards.map(prospect_of);
+                let known = entry_with(entry, prospect, None);
+                Rehearsed { events: foreseen.events, afterwards, ..known }
             }
-            Err(Undone::Away { class, .. }) => {
-                entry_with(entry, Prospect::Held, Some(class.to_owned()))
-            }
-            Err(Undone::Failed { error, .. }) => {
-                entry_with(entry, Prospect::WouldFail, Some(error))
+            Err(undone) => {
+                let (prospect, error) = prospect_of(undone);
+                entry_with(entry, prospect, Some(error))
             }
         }
     }
 }
 
+fn prospect_of(undone: Undone) -> (Prospect, String) {
+    match undone {
+        Undone::Away { class, .. } => (Prospect::Held, class.to_owned()),
+        Undone::Failed { error, .. } => (Prospect::WouldFail, error),
+    }
+}
+
 fn entry_with(entry: &Entry, prospect: Prospect, error: Option<String>) -> Rehearsed {
     let (id, source) = (entry.id.clone(), entry.source.clone());
-    Rehearsed { id, source, prospect, error, events: Vec::new() }
+    Rehearsed { id, source, prospect, error, events: Vec::new(), afterwards: None }
 }
