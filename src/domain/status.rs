@@ -20,7 +20,8 @@ const DOUBT_LASTS: TimeDelta = TimeDelta::minutes(5);
 const LOOKS_WAIT: TimeDelta = TimeDelta::minutes(10);
 /// Analytics hears of everything within a minute.
 const OUTBOX_WAITS: TimeDelta = TimeDelta::minutes(10);
-/// A letter is tried again after at most ten minutes, unless what it needs is away.
+/// A letter that failed once is tried again before. One that waits longer has failed again, or what it
+/// needs is away.
 const LETTERS_WAIT: TimeDelta = TimeDelta::minutes(15);
 /// So many letters in a queue are too many, however young they are.
 const MANY_LETTERS: u64 = 1_000;

@@ -57,8 +57,8 @@ pub(super) struct GroupBody {
     count: u64,
     first_seen_at: DateTime<Utc>,
     last_seen_at: DateTime<Utc>,
-    /// The release that saw it first.
-    #[schema(examples("1.4.0+0a1b2c3d"))]
+    /// The release that saw it first, by its commit.
+    #[schema(examples("0a1b2c3d4e5f"))]
     first_release: String,
 }
 
