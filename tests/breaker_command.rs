@@ -45,8 +45,12 @@ async fn operators_hold_breakers_from_the_shell_also_when_no_instance_runs(db: P
     assert!(complaint.contains("there are moyasar, posthog"), "{complaint:?}");
     let too_long = operator.run(&["breaker", "open", "moyasar", "--ttl", "25h", "--reason", "why"]);
     assert_eq!(too_long.status.code(), Some(2));
-    let silent = operator.run(&["breaker", "open", "moyasar", "--ttl", "1h", "--reason", " "]);
-    assert_eq!(silent.status.code(), Some(1));
+    for reason in [" ", "x".repeat(1001).as_str()] {
+        let said = operator.run(&["breaker", "open", "moyasar", "--ttl", "1h", "--reason", reason]);
+        let complaint = String::from_utf8(said.stderr).unwrap();
+        assert_eq!(said.status.code(), Some(1), "{reason:?}");
+        assert!(complaint.contains("a reason has 1 to 1000 characters"), "{complaint:?}");
+    }
 }
 
 #[sqlx::test(migrations = "./migrations")]

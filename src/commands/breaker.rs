@@ -18,6 +18,7 @@ use super::{Exit, Output};
 use crate::config::Loaded;
 use crate::db;
 use crate::db::breaker_overrides::Override;
+use crate::domain::reason::{LONGEST_REASON, is_reason};
 use crate::flows::breakers::override_breaker::{Force, OverrideBreaker, OverrideError, Wish, Word};
 
 const PATH: &str = "/api/v1/admin/circuit-breakers";
@@ -118,8 +119,8 @@ async fn say(
     breakers: &OverrideBreaker,
     out: &mut Output,
 ) -> anyhow::Result<Exit> {
-    if reason.is_some_and(|reason| reason.trim().is_empty()) {
-        out.complain("error: a reason has words")?;
+    if reason.is_some_and(|reason| !is_reason(reason)) {
+        out.complain(&format!("error: a reason has 1 to {LONGEST_REASON} characters"))?;
         return Ok(Exit::Failed);
     }
     let actor = format!("shell:{actor}");

@@ -289,3 +289,25 @@ pub async fn fail(
     .await?;
     Ok(result.rows_affected() == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    /// The condition of a function's statement, with these names for who asks and when.
+    fn condition(function: &str, [owner, now]: [&str; 2], text: &str) -> String {
+        let (_, text) = text.split_once(function).unwrap();
+        let (_, text) = text.split_once("where ").unwrap();
+        let (condition, _) = text.split_once("'2 hours')").unwrap();
+        let words: Vec<_> = condition.split_whitespace().collect();
+        words.join(" ").replace(owner, "owner").replace(now, "now")
+    }
+
+    /// What must be settled alone is looked for before the others are asked to step aside: were it another
+    /// thing than what is taken then, they would step aside for ever.
+    #[test]
+    fn what_is_looked_for_is_what_is_taken() {
+        let text = include_str!("webhook_leases.rs");
+        let taken = condition("fn claim_suspect(", ["$2", "$3"], text);
+        assert_eq!(taken, condition("fn has_suspect(", ["$1", "$2"], text));
+        assert!(taken.contains("status = 'received'") && taken.contains("deaths > 0"), "{taken}");
+    }
+}

@@ -12,6 +12,7 @@ pub mod money;
 pub mod payment;
 pub mod phone;
 pub mod plan;
+pub mod reason;
 pub mod redaction;
 pub mod review;
 pub mod secret_token;

@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
+use crate::domain::reason::LONGEST_REASON;
 use crate::flows::breakers::override_breaker::{Force, OverrideBreaker, OverrideError, Wish, Word};
 use crate::flows::breakers::show_breakers::{Breakers, Snapshot, Transition, show_breakers};
 use crate::http::auth::{Admin, AdminReader};
@@ -24,8 +25,6 @@ use crate::http::problems::{Fault, Fields};
 
 /// Longest time in seconds that a breaker is held.
 const LONGEST_TTL: i64 = 86_400;
-/// Longest reason, in characters.
-const LONGEST_REASON: usize = 1_000;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()

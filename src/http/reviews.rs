@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::db;
 use crate::db::reviews::Review;
 use crate::domain::checkout::CheckoutId;
+use crate::domain::reason::LONGEST_REASON;
 use crate::domain::review::ReviewState;
 use crate::flows::resolve_review::{ResolveError, Verdict, resolve_review};
 use crate::http::auth::{Admin, AdminReader};
@@ -200,7 +201,8 @@ impl ResolutionBody {
         let mut fields = Fields::default();
         let resolution =
             fields.required("/resolution", self.resolution, |text| short_text(text, 100));
-        let reason = fields.required("/reason", self.reason, |text| short_text(text, 1000));
+        let reason =
+            fields.required("/reason", self.reason, |text| short_text(text, LONGEST_REASON));
         resolution.zip(reason).ok_or_else(|| fields.refuse())
     }
 }

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::AppState;
+use crate::domain::reason::LONGEST_REASON;
 use crate::flows::letters::operate::{OperateError, Order};
 use crate::http::checkout::short_text;
 use crate::http::edge::RequestContext;
@@ -28,9 +29,6 @@ mod view;
 
 /// How long to wait for a Redis that does not answer.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// Longest reason, in characters.
-const LONGEST_REASON: usize = 1000;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
