@@ -138,7 +138,7 @@ async fn a_story_speaks_arabic_and_names_nobody(db: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn what_bears_no_name_is_not_found(db: PgPool) {
     let shop = Shop::open(db).await;
-    let nobody = uuid::Uuid::new_v4().to_string();
+    let nobody = Uuid::new_v4().to_string();
     for name in [&nobody, "nobody", "nobody@example.com", "moyasar:nobody", "%D8%B3"] {
         let answer = shop.app.get_as(READER_KEY, &explain(name)).await;
         let found = (answer.status, answer.code());
