@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use redis::RedisResult;
+use uuid::Uuid;
 
 use super::cursor::Cursor;
 use super::letter::{Letter, Payload};
@@ -63,7 +64,8 @@ pub struct Restored {
 }
 
 impl Letters {
-    /// Moves letters to the bin, from where they can be restored for thirty days.
+    /// Moves letters to the bin, from where they can be restored for thirty days. What is there already
+    /// is done.
     pub async fn delete(
         &self,
         queue: Queue,
@@ -108,6 +110,7 @@ impl Letters {
         now: DateTime<Utc>,
     ) -> RedisResult<Vec<Change>> {
         let mut restore = self.script(&[RESTORE], queue, now);
+        restore.arg(Uuid::new_v4().as_bytes());
         self.changes(restore.arg("").arg("").arg(ids)).await
     }
 
@@ -120,6 +123,7 @@ impl Letters {
         now: DateTime<Utc>,
     ) -> RedisResult<Restored> {
         let mut restore = self.script(&[RESTORE], queue, now);
+        restore.arg(Uuid::new_v4().as_bytes());
         let changes = self.changes(restore.arg(skip).arg(PAGE)).await?;
         let (mut restored, mut skipped) = (0, 0);
         for change in &changes {

@@ -17,4 +17,5 @@ mod operator;
 #[expect(dead_code, reason = "other tests ask more of it")]
 mod redis_server;
 mod trouble;
+mod twice;
 mod world;

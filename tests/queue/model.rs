@@ -275,6 +275,7 @@ impl Both {
         let changes = self.letters().delete(QUEUE, &owned(ids), "ops", now).await.unwrap();
         for (id, change) in ids.iter().zip(changes) {
             let expected = match self.model.letters.get(id).copied() {
+                None if self.model.bin.contains_key(id) => Change::Done,
                 None => Change::Missing,
                 Some(Known { place: Place::Held { .. }, .. }) => Change::InFlight,
                 Some(mut known) => {

@@ -1,4 +1,5 @@
--- Moves letters to the bin, unless somebody has them in hand: 1 done, 0 not there, 2 in hand.
+-- Moves letters to the bin, unless somebody has them in hand: 1 done, 0 not there, 2 in hand. What is in
+-- the bin already was moved by whoever asked before, maybe by the same.
 -- ARGV: by whom, ids
 advance()
 local changes = {}
@@ -6,7 +7,7 @@ for at = 4, #ARGV do
   local id = ARGV[at]
   local state, due = state_of(id)
   if not state then
-    changes[#changes + 1] = 0
+    changes[#changes + 1] = call('hexists', base .. 'bin', id)
   elseif state == 'in_flight' then
     changes[#changes + 1] = 2
   else
