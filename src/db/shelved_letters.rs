@@ -53,21 +53,28 @@ pub async fn unshelve_outbox(db: impl PgExecutor<'_>, uuids: &[Uuid]) -> sqlx::R
     Ok(())
 }
 
-/// Notes that every letter of a provider's event is there again.
-pub async fn unshelve_all_events(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+/// Notes that every letter of a provider's event is there again that was deleted after `since`.
+pub async fn unshelve_all_events(
+    db: impl PgExecutor<'_>,
+    since: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "update webhook_events set shelved_at = null
-         where status = 'failed' and shelved_at is not null"
+        "update webhook_events set shelved_at = null where status = 'failed' and shelved_at > $1",
+        since,
     )
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Notes that every letter of an outbox row is there again.
-pub async fn unshelve_all_outbox(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+/// Notes that every letter of an outbox row is there again that was deleted after `since`.
+pub async fn unshelve_all_outbox(
+    db: impl PgExecutor<'_>,
+    since: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "update outbox set shelved_at = null where status = 'refused' and shelved_at is not null"
+        "update outbox set shelved_at = null where status = 'refused' and shelved_at > $1",
+        since,
     )
     .execute(db)
     .await?;

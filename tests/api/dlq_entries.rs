@@ -145,6 +145,28 @@ async fn what_was_deleted_stays_away_and_can_be_had_back(db: PgPool) {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn what_was_deleted_long_ago_does_not_come_back_with_the_rest(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for is_last in [false, true] {
+        failed_sale(&shop).await;
+        let id = only_id(&shop.app).await;
+        order(&shop.app, Method::DELETE, &format!("/webhooks/entries/{id}")).await;
+        if !is_last {
+            shop.advance(Duration::from_hours(31 * 24));
+            shop.run_jobs().await;
+        }
+    }
+    let restored = order(&shop.app, Method::POST, "/webhooks/restore").await;
+    assert_eq!(restored.json(), json!({ "queue": "webhooks", "restored": 1 }));
+    for _ in 0..2 {
+        shop.advance(Duration::from_hours(2));
+        shop.run_jobs().await;
+    }
+    assert_eq!(shop.count("webhook_events where shelved_at is not null").await, 1);
+    assert_eq!(shop.count("webhook_events where status = 'failed'").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn one_entry_is_had_back_by_its_id_and_replayed(db: PgPool) {
     let shop = Shop::open(db).await;
     failed_sale(&shop).await;

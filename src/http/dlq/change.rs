@@ -193,6 +193,10 @@ pub(super) struct RestoredQueue {
     /// How many entries.
     #[schema(examples(2))]
     restored: u64,
+    /// `deadline` if it had taken 20 s: the same request again goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false, examples("deadline"))]
+    stopped: Option<&'static str>,
 }
 
 /// Take back what was deleted from a queue in the last 30 days
@@ -217,5 +221,6 @@ pub(super) async fn restore_queue(
 ) -> Result<Json<RestoredQueue>, Problem> {
     let order = said(&context, ReasonBody { reason: body.reason })?;
     let restored = operate.restore(queue, body.id, order).await?;
-    Ok(Json(RestoredQueue { queue: queue.name(), restored }))
+    let (restored, stopped) = (restored.number, restored.stopped.map(Stopped::name));
+    Ok(Json(RestoredQueue { queue: queue.name(), restored, stopped }))
 }

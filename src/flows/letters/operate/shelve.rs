@@ -25,6 +25,14 @@ pub(crate) struct Purged {
     pub stopped: Option<Stopped>,
 }
 
+/// What was taken back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Restored {
+    /// How many.
+    pub number: u64,
+    pub stopped: Option<Stopped>,
+}
+
 /// The rows that letters are about.
 #[derive(Default)]
 struct Rows {
@@ -171,13 +179,13 @@ impl Operate {
         Ok(changes)
     }
 
-    /// Takes back what was deleted: one entry, or all of the queue; tells how many are there again.
+    /// Takes back what was deleted in the last thirty days: one entry, or all of the queue.
     pub async fn restore(
         &self,
         queue: Queue,
         id: Option<String>,
         order: Order,
-    ) -> Result<u64, OperateError> {
+    ) -> Result<Restored, OperateError> {
         let this = self.clone();
         let restored = self.tasks.finish(async move {
             let binned = this.letters.stats(queue, this.clock.now()).await?.binned;
@@ -201,7 +209,7 @@ impl Operate {
         restored.await.map_err(OperateError::Broken)?
     }
 
-    async fn restore_one(&self, queue: Queue, id: String) -> Result<u64, OperateError> {
+    async fn restore_one(&self, queue: Queue, id: String) -> Result<Restored, OperateError> {
         let ids = [id];
         let changes = self.letters.restore(queue, &ids, self.clock.now()).await?;
         faults::step("letter_restored");
@@ -209,28 +217,34 @@ impl Operate {
         let [id] = &ids;
         let entry = self.get(queue, id).await?;
         Rows::of([&entry].into_iter()).unshelve(&self.db).await?;
-        Ok(u64::from(changes.first() == Some(&Change::Done)))
+        let number = u64::from(changes.first() == Some(&Change::Done));
+        Ok(Restored { number, stopped: None })
     }
 
-    async fn restore_all(&self, queue: Queue) -> Result<u64, OperateError> {
-        // Whoever writes a letter anew meanwhile finds it there, or it is found there.
+    async fn restore_all(&self, queue: Queue) -> Result<Restored, OperateError> {
+        // Whoever writes a letter anew meanwhile finds it there, or it is found there. What left the bin
+        // long ago stays away: nobody who takes back what was deleted lately means that.
+        let since = self.clock.now() - KEPT;
         match queue {
             Queue::Webhooks => {
-                db::in_time(db::shelved_letters::unshelve_all_events(&self.db)).await?;
+                db::in_time(db::shelved_letters::unshelve_all_events(&self.db, since)).await?;
             }
             Queue::Analytics => {
-                db::in_time(db::shelved_letters::unshelve_all_outbox(&self.db)).await?;
+                db::in_time(db::shelved_letters::unshelve_all_outbox(&self.db, since)).await?;
             }
             Queue::Outbound | Queue::Enrichment | Queue::CrmSync => (),
         }
         faults::step("letters_unshelved");
-        let (began, mut restored, mut skip) = (self.clock.monotonic(), 0, 0);
+        let (began, mut number, mut skip) = (self.clock.monotonic(), 0, 0);
         loop {
             let page = self.letters.restore_page(queue, skip, self.clock.now()).await?;
-            restored += page.restored;
+            number += page.restored;
             skip += page.skipped;
-            if page.is_over || self.stopped(began).is_some() {
-                return Ok(restored);
+            if page.is_over {
+                return Ok(Restored { number, stopped: None });
+            }
+            if let Some(stopped) = self.stopped(began) {
+                return Ok(Restored { number, stopped: Some(stopped) });
             }
         }
     }
