@@ -22,11 +22,14 @@ pub mod queue;
 
 mod flows;
 
-/// What it takes to replay dead letters by a handler of one's own: for what measures replays from outside
-/// of the service.
+/// What it takes to redrive dead letters by a handler of one's own: for what measures redrives from
+/// outside of the service.
 pub mod replay {
+    pub use crate::domain::redrive::RedriveStatus;
     pub use crate::flows::letters::debts::Debts;
     pub use crate::flows::letters::handler::{Done, Foreseen, ForeseenEvent, Handler, Undone};
+    pub use crate::flows::letters::operate::{OperateError, Order};
+    pub use crate::flows::letters::redrives::{Plan, Redrive, Redrives};
 }
 
 mod http;

@@ -22,6 +22,7 @@ use crate::flows::letters::notice_loss::NoticeLoss;
 use crate::flows::letters::operate::Operate;
 use crate::flows::letters::owed_analytics::OwedAnalytics;
 use crate::flows::letters::owed_event::OwedEvents;
+use crate::flows::letters::redrives::Redrives;
 use crate::flows::letters::replay_letter::{Holds, ReplayLetters};
 use crate::flows::settling::company::Company;
 use crate::flows::settling::settle_event::SettleEvents;
@@ -33,6 +34,7 @@ use crate::jobs::adopt_old_lists::AdoptOldListsJob;
 use crate::jobs::commit_events::CommitEventsJob;
 use crate::jobs::hand_over::HandOverJob;
 use crate::jobs::keep_quarantine::KeepQuarantineJob;
+use crate::jobs::redrive::RedriveJob;
 use crate::jobs::replay_letters::ReplayLettersJob;
 use crate::jobs::tidy_letters::TidyLettersJob;
 use crate::queue::{Letters, Queue, Redis};
@@ -76,6 +78,7 @@ pub(super) struct LetterJobs {
     hand_over: HandOverJob,
     tidy_letters: TidyLettersJob,
     adopt_old_lists: AdoptOldListsJob,
+    redrive: RedriveJob,
     /// None in mode `sync`, in which the automatic replay rests.
     replay_letters: Option<ReplayLettersJob>,
 }
@@ -83,10 +86,12 @@ pub(super) struct LetterJobs {
 impl LetterJobs {
     /// Starts all of them.
     pub fn start(&self, tasks: &Tasks) {
-        let Self { hand_over, tidy_letters, adopt_old_lists, replay_letters } = self.clone();
+        let Self { hand_over, tidy_letters, adopt_old_lists, redrive, replay_letters } =
+            self.clone();
         tasks.start("hand_over", |stop| hand_over.run(stop));
         tasks.start("tidy_letters", |stop| tidy_letters.run(stop));
         tasks.start("adopt_old_lists", |stop| adopt_old_lists.run(stop));
+        tasks.start("redrive", |stop| redrive.run(stop));
         if let Some(job) = replay_letters {
             tasks.start("replay_letters", |stop| job.run(stop));
         }
@@ -97,6 +102,7 @@ impl LetterJobs {
         let mut step = Box::pin(self.hand_over.step()).await?;
         step = step.or(self.tidy_letters.step().await?);
         step = step.or(Box::pin(self.adopt_old_lists.step()).await?);
+        step = step.or(Box::pin(self.redrive.step()).await?);
         if let Some(job) = &self.replay_letters {
             step = step.or(Box::pin(job.step()).await?);
         }
@@ -182,8 +188,10 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
         clock: clock.clone(),
         holds: Holds::default(),
     });
-    let operate =
-        Operate { db, letters: letters.clone(), replay: Arc::clone(&replay), tasks, clock };
+    let redrives = Redrives { db: db.clone(), replay: Arc::clone(&replay), clock: clock.clone() };
+    let redrive = RedriveJob { flow: redrives.clone() };
+    let (operated, its_replay) = (letters.clone(), Arc::clone(&replay));
+    let operate = Operate { db, letters: operated, replay: its_replay, redrives, tasks, clock };
     let tick = Duration::from_millis(config.jobs.tick_ms);
     let replay_letters = ReplayLettersJob { flow: replay, tick };
     Ok(Parts {
@@ -197,6 +205,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
             hand_over,
             tidy_letters,
             adopt_old_lists: AdoptOldListsJob { flow: adopt_old_lists },
+            redrive,
             replay_letters: is_async.then_some(replay_letters),
         },
     })

@@ -16,6 +16,9 @@ mod exchange;
 #[cfg(test)]
 mod stub;
 
+/// The class of a call that was not even tried, because its breaker is open.
+pub const BREAKER_OPEN: &str = "breaker_open";
+
 /// Why a call to an external service gave no usable answer. Carries nothing that the service said.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -126,7 +129,7 @@ impl ClientError {
     /// A word for health checks, metrics and records: never carries what the service said.
     pub fn class(&self) -> &'static str {
         match self {
-            Self::BreakerOpen { .. } => "breaker_open",
+            Self::BreakerOpen { .. } => BREAKER_OPEN,
             Self::Passive { .. } => "passive",
             Self::Unreachable { source, .. } if source.is_timeout() => "timeout",
             Self::Unreachable { .. } => "unreachable",

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod payments;
 pub mod pool;
 pub mod quarantine;
+pub mod redrives;
 pub mod refused_events;
 pub mod reviews;
 pub mod role;

@@ -14,6 +14,7 @@ pub mod phone;
 pub mod plan;
 pub mod reason;
 pub mod redaction;
+pub mod redrive;
 pub mod review;
 pub mod secret_token;
 pub mod status;

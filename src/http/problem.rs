@@ -82,6 +82,12 @@ pub enum Problem {
     EntryInFlight,
     #[error("the entry cannot be edited")]
     NotEditable,
+    #[error("no such redrive")]
+    RedriveNotFound,
+    #[error("the queue is being redriven")]
+    RedriveActive,
+    #[error("the redrive is over")]
+    RedriveOver,
     #[error("no such plan")]
     UnknownPlan(String),
     #[error("the e-mail address is invalid")]
@@ -152,6 +158,9 @@ impl Problem {
             Self::EntryNotFound => Code::EntryNotFound,
             Self::EntryInFlight => Code::EntryInFlight,
             Self::NotEditable => Code::NotEditable,
+            Self::RedriveNotFound => Code::RedriveNotFound,
+            Self::RedriveActive => Code::RedriveActive,
+            Self::RedriveOver => Code::RedriveOver,
             Self::QueueUnavailable { .. } => Code::QueueUnavailable,
             Self::UnknownPlan(_) => Code::UnknownPlan,
             Self::InvalidEmail => Code::InvalidEmail,
@@ -200,6 +209,9 @@ impl Problem {
             | Self::EntryNotFound
             | Self::EntryInFlight
             | Self::NotEditable
+            | Self::RedriveNotFound
+            | Self::RedriveActive
+            | Self::RedriveOver
             | Self::QueueUnavailable { .. }
             | Self::PaymentGatewayError
             | Self::UpstreamUnavailable { .. }
@@ -247,6 +259,9 @@ impl Problem {
             | Self::EntryNotFound
             | Self::EntryInFlight
             | Self::NotEditable
+            | Self::RedriveNotFound
+            | Self::RedriveActive
+            | Self::RedriveOver
             | Self::UnknownPlan(_)
             | Self::InvalidEmail
             | Self::IdempotencyKeyReused

@@ -13,6 +13,7 @@ pub(crate) mod forget_keys;
 pub(crate) mod hand_over;
 pub(crate) mod heal_checkouts;
 pub(crate) mod keep_quarantine;
+pub(crate) mod redrive;
 pub(crate) mod replay_letters;
 pub(crate) mod send_reports;
 pub(crate) mod settle_events;

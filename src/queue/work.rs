@@ -163,16 +163,41 @@ impl Letters {
     ) -> RedisResult<Page<InHand>> {
         let states = vec![State::Ready, State::Scheduled];
         let filter = Filter { states, mark, ..Filter::default() };
-        let found = self.page_places(queue, &filter, after, limit, now).await?;
-        let ids: Vec<_> = found.items.iter().map(Cursor::id).collect();
-        let taken = self.take_these(queue, &ids, Reach::Waiting, now, lease).await?;
-        let Some(left) = taken.left.first().and_then(|left| ids.iter().position(|id| id == left))
-        else {
-            return Ok(Page { items: taken.in_hand, next: found.next });
+        let page = self.take_matching(queue, &filter, now, lease, limit, after).await?;
+        let items = page.items.into_iter().map(|(in_hand, _)| in_hand).collect();
+        Ok(Page { items, next: page.next })
+    }
+
+    /// Leases letters that match, oldest first, that come behind `after`, each with the place behind it.
+    /// The dead are among them, unless the filter names only other states.
+    pub async fn take_matching(
+        &self,
+        queue: Queue,
+        filter: &Filter,
+        now: DateTime<Utc>,
+        lease: TimeDelta,
+        limit: usize,
+        after: Option<&Cursor>,
+    ) -> RedisResult<Page<(InHand, Cursor)>> {
+        let reach = if filter.states.is_empty() || filter.states.contains(&State::Dead) {
+            Reach::AlsoDead
+        } else {
+            Reach::Waiting
         };
-        // Somebody is before it, or it would not have been left.
-        let before = left.checked_sub(1).and_then(|before| found.items.get(before));
-        Ok(Page { items: taken.in_hand, next: before.cloned() })
+        let found = self.page_places(queue, filter, after, limit, now).await?;
+        let ids: Vec<_> = found.items.iter().map(Cursor::id).collect();
+        let taken = self.take_these(queue, &ids, reach, now, lease).await?;
+        let next = match taken.left.first().and_then(|left| ids.iter().position(|id| id == left)) {
+            // Somebody is before it, or it would not have been left.
+            Some(left) => left.checked_sub(1).and_then(|at| found.items.get(at)).cloned(),
+            None => found.next,
+        };
+        let mut places = found.items.into_iter();
+        let items = taken.in_hand.into_iter().filter_map(|in_hand| {
+            let place = places.find(|place| place.id == in_hand.id)?;
+            Some((in_hand, place))
+        });
+        Ok(Page { items: items.collect(), next })
     }
 
     /// Lets leases end at `until`; `false` for one that had ended.

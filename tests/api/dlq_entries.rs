@@ -251,6 +251,12 @@ fn every_route() -> Vec<(Method, &'static str, Option<Value>)> {
         (Method::POST, "/webhooks/restore", None),
         (Method::POST, "/webhooks/pause", None),
         (Method::POST, "/webhooks/resume", None),
+        (Method::GET, "/webhooks/redrive", None),
+        (Method::POST, "/webhooks/redrive", None),
+        (Method::GET, "/webhooks/redrive/00000000-0000-0000-0000-000000000000", None),
+        (Method::DELETE, "/webhooks/redrive/00000000-0000-0000-0000-000000000000", None),
+        (Method::POST, "/webhooks/redrive/00000000-0000-0000-0000-000000000000/pause", None),
+        (Method::POST, "/webhooks/redrive/00000000-0000-0000-0000-000000000000/resume", None),
     ]
 }
 

@@ -94,6 +94,10 @@ killed_at! {
     a_drain: drain_noted drain_taken;
     a_drain_with_a_key: order_unnoted outcome_unkept outcome_kept;
     a_retry: retry_noted retry_taken;
+    a_redrive:
+        redrive_unordered redrive_ordered redrive_claimed redrive_taken redrive_unsaved
+        redrive_saved;
+    a_stopped_redrive: redrive_untold redrive_told;
     a_deletion: letters_shelved letters_deleted letters_unshelved;
     a_restored_entry: letter_restored;
     a_pause: pause_noted resume_noted;

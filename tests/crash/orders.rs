@@ -93,6 +93,61 @@ pub async fn a_drain_with_a_key(db: PgPool, step: &'static str) {
     end_paid(world, &bought).await;
 }
 
+/// The state of every redrive that was ordered.
+async fn redrives(world: &World) -> Option<Vec<(String, String)>> {
+    let listed = ask(world, Method::GET, "/webhooks/redrive").await?;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let redrives = listed["redrives"].as_array()?.iter();
+    Some(redrives.map(|it| (text(&it["id"]), text(&it["status"]))).collect())
+}
+
+/// Everything is redriven; ordered again where nobody answered.
+pub async fn a_redrive(db: PgPool, step: &'static str) {
+    let (world, bought, _) = a_letter(db, step).await;
+    until("it is ordered", async || {
+        ask(&world, Method::POST, "/webhooks/redrive").await;
+        (!redrives(&world).await?.is_empty()).then_some(())
+    })
+    .await;
+    until("it is carried out", async || {
+        let are_over = redrives(&world).await?.iter().all(|(_, status)| status == "completed");
+        (are_over && depth(&world).await? == 0).then_some(())
+    })
+    .await;
+    end_paid(world, &bought).await;
+}
+
+/// A redrive that stopped by itself is let go on.
+pub async fn a_stopped_redrive(db: PgPool, step: &'static str) {
+    let world = World::new(db, &[step]).await;
+    for number in 0..9 {
+        let body = r#"{"status":"new"}"#.to_owned();
+        world.owe(Queue::Outbound, &format!("job:{number}"), Payload::Job { body }).await;
+    }
+    let path = format!("{DLQ}/outbound/redrive");
+    let ordered = world.ask_as_admin(Method::POST, &path, &json!({})).await.unwrap().1;
+    let path = format!("{path}/{}", ordered["id"].as_str().unwrap());
+    // Nobody does what that queue owes: it stops by itself, and is let go on.
+    until("it has stopped", async || {
+        let (_, shown) = world.ask_as_admin(Method::GET, &path, &json!({})).await?;
+        (shown["status"] == "stopped").then_some(())
+    })
+    .await;
+    until("it was let go on", async || {
+        world.ask_as_admin(Method::POST, &format!("{path}/resume"), &json!({})).await?;
+        let resumed = "audit_log where action = 'dlq.redrive_resumed'";
+        (world.count(resumed).await > 0).then_some(())
+    })
+    .await;
+    world.until_dead().await;
+    until("it has stopped again", async || {
+        let (_, shown) = world.ask_as_admin(Method::GET, &path, &json!({})).await?;
+        (shown["status"] == "stopped" && shown["remaining"] == 9).then_some(())
+    })
+    .await;
+    world.end().await;
+}
+
 async fn delete(world: &World, id: &str) {
     until("it is deleted", async || {
         ask(world, Method::DELETE, &format!("/webhooks/entries/{id}")).await;

@@ -81,6 +81,7 @@ const WRITES: &[&str] = &[
     "letters.take(",
     "letters.take_these(",
     "letters.take_waiting(",
+    "letters.take_matching(",
     "letters.settle(",
     "letters.acknowledge(",
     "letters.give_back(",

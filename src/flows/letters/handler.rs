@@ -9,6 +9,12 @@ use crate::clients::ClientError;
 use crate::db;
 use crate::queue::{Letter, Payload};
 
+/// What a letter is held by while Postgres is away.
+pub(crate) const AWAY: &str = "storage";
+
+/// What a letter is held by that this process is not told how to do.
+pub(crate) const NOT_CONFIGURED: &str = "not_configured";
+
 /// How soon one is tried again for which something is away.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -109,7 +115,7 @@ impl Undone {
 impl From<sqlx::Error> for Undone {
     fn from(error: sqlx::Error) -> Self {
         if db::is_outage(&error) {
-            Self::away("storage")
+            Self::away(AWAY)
         } else {
             Self::failed("storage", error.to_string())
         }

@@ -10,4 +10,5 @@ mod old_item;
 pub mod operate;
 pub mod owed_analytics;
 pub mod owed_event;
+pub mod redrives;
 pub mod replay_letter;

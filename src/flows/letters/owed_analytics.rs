@@ -11,7 +11,9 @@ use crate::clock::Clock;
 use crate::db;
 use crate::db::outbox::RefusedRow;
 use crate::faults;
-use crate::flows::letters::handler::{Done, Foreseen, ForeseenEvent, Handler, Undone};
+use crate::flows::letters::handler::{
+    Done, Foreseen, ForeseenEvent, Handler, NOT_CONFIGURED, Undone,
+};
 use crate::queue::{Letter, Payload};
 
 /// What settling them needs.
@@ -94,6 +96,6 @@ impl OwedAnalytics {
     }
 
     fn posthog(&self) -> Result<&Posthog, Undone> {
-        self.posthog.as_ref().ok_or(Undone::away("not_configured"))
+        self.posthog.as_ref().ok_or(Undone::away(NOT_CONFIGURED))
     }
 }

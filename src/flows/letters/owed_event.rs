@@ -18,7 +18,9 @@ use crate::db::webhook_leases::ClaimedEvent;
 use crate::domain::funnel::{Analytics, FunnelEvent, Occurrence};
 use crate::faults;
 use crate::flows::health::check_sentry::OPERATIONS;
-use crate::flows::letters::handler::{Done, Foreseen, ForeseenEvent, Handler, Undone};
+use crate::flows::letters::handler::{
+    Done, Foreseen, ForeseenEvent, Handler, NOT_CONFIGURED, Undone,
+};
 use crate::flows::settling::attempt::{self, Prepared, Unsettled};
 use crate::flows::settling::settle_event::{SettleEvents, Settling, SettlingOne};
 use crate::flows::webhooks::incoming::{Delivery, Incoming, SOURCE};
@@ -165,7 +167,7 @@ impl OwedEvents {
 
     /// Settles an event by the same code as a live one.
     async fn settle_now(&self, id: Uuid) -> Result<Done, Undone> {
-        let settle = self.settle.as_ref().ok_or(Undone::away("not_configured"))?;
+        let settle = self.settle.as_ref().ok_or(Undone::away(NOT_CONFIGURED))?;
         match settle.settle_one(id).await? {
             SettlingOne::HasEnded => Ok(Done::Elsewhere),
             SettlingOne::IsInHand => Err(Undone::away("in_hand")),
@@ -210,7 +212,7 @@ impl OwedEvents {
             Standing::Received | Standing::Ended => return Ok(Foreseen::elsewhere()),
             Standing::Failed => (),
         }
-        let settle = self.settle.as_ref().ok_or(Undone::away("not_configured"))?;
+        let settle = self.settle.as_ref().ok_or(Undone::away(NOT_CONFIGURED))?;
         let event = db::in_time(db::webhook_leases::get(&self.db, id)).await?;
         let prepared = self.prepare_uncounted(settle, event.payment_id.as_deref()).await?;
         self.foresee(async |tx, now| {

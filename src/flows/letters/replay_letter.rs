@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesOrdered;
 use redis::RedisResult;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -62,7 +64,7 @@ impl Holds {
         holds.into_iter().find(|(of, _)| **of == queue).map(|(_, hold)| hold)
     }
 
-    fn is_held(&self, queue: Queue) -> bool {
+    pub(super) fn is_held(&self, queue: Queue) -> bool {
         self.of(queue).is_some_and(|hold| hold.load(Ordering::Relaxed))
     }
 
@@ -161,12 +163,57 @@ impl ReplayLetters {
 
     /// Replays letters in hand, all at a time, and puts each where it belongs.
     pub async fn replay(&self, queue: Queue, taken: &[InHand]) -> RedisResult<Vec<Replayed>> {
-        if taken.is_empty() {
+        let attempts = join_all(taken.iter().map(|in_hand| self.attempt(queue, in_hand))).await;
+        self.put(queue, taken.iter().zip(attempts).collect(), &[]).await
+    }
+
+    /// Replays letters in hand in their order, a few at a time, for as long as `goes_on` with what came
+    /// of each; puts each where it belongs, and those that are held or were not begun to where they were.
+    /// Tells what became of those that were begun, which are the first ones.
+    pub async fn replay_while(
+        &self,
+        queue: Queue,
+        taken: &[&InHand],
+        mut goes_on: impl FnMut(&Replayed) -> bool,
+    ) -> RedisResult<Vec<Replayed>> {
+        let (mut waiting, mut is_over) = (taken.iter(), false);
+        let (mut begun, mut attempts) = (FuturesOrdered::new(), Vec::with_capacity(taken.len()));
+        loop {
+            while !is_over
+                && begun.len() < ABREAST
+                && let Some(in_hand) = waiting.next()
+            {
+                begun.push_back(self.attempt(queue, in_hand));
+            }
+            let Some(mut attempt) = begun.next().await else { break };
+            if let Some(in_hand) = taken.get(attempts.len()) {
+                is_over |= !goes_on(&attempt.told_of(in_hand));
+                if attempt.outcome == Outcome::Held {
+                    attempt.next = Next::as_it_was(in_hand, self.clock.now());
+                }
+            }
+            attempts.push(attempt);
+        }
+        let left = taken.get(attempts.len()..).unwrap_or_default();
+        self.put(queue, taken.iter().copied().zip(attempts).collect(), left).await
+    }
+
+    /// Puts letters in hand where they belong, and those that are left to where they were.
+    async fn put(
+        &self,
+        queue: Queue,
+        attempts: Vec<(&InHand, Attempt)>,
+        left: &[&InHand],
+    ) -> RedisResult<Vec<Replayed>> {
+        if attempts.is_empty() && left.is_empty() {
             return Ok(Vec::new());
         }
-        let attempts = join_all(taken.iter().map(|in_hand| self.attempt(queue, in_hand))).await;
-        let verdicts: Vec<_> = taken.iter().zip(attempts.iter().map(Attempt::verdict)).collect();
-        let has = |kind: fn(&Next) -> bool| attempts.iter().any(|attempt| kind(&attempt.next));
+        let now = self.clock.now();
+        let verdicts = attempts.iter().map(|(in_hand, attempt)| (*in_hand, attempt.verdict()));
+        let untouched =
+            left.iter().map(|in_hand| (*in_hand, Next::as_it_was(in_hand, now).verdict(None)));
+        let verdicts: Vec<_> = verdicts.chain(untouched).collect();
+        let has = |kind: fn(&Next) -> bool| attempts.iter().any(|(_, attempt)| kind(&attempt.next));
         let (some_go, some_die) =
             (has(|next| matches!(next, Next::Away)), has(|next| matches!(next, Next::Dead)));
         let some_return = has(|next| matches!(next, Next::Back(_)));
@@ -179,7 +226,7 @@ impl ReplayLetters {
         if some_die {
             faults::step("letter_unburied");
         }
-        self.letters.settle(queue, self.clock.now(), &verdicts).await?;
+        self.letters.settle(queue, now, &verdicts).await?;
         if some_go {
             faults::step("letter_acknowledged");
         }
@@ -189,14 +236,10 @@ impl ReplayLetters {
         if some_die {
             faults::step("letter_buried");
         }
-        let told = taken.iter().zip(attempts).map(|(in_hand, Attempt { outcome, error, .. })| {
-            let labels = [("queue", queue.name()), ("outcome", outcome.name())];
+        let told = attempts.iter().map(|(in_hand, attempt)| {
+            let labels = [("queue", queue.name()), ("outcome", attempt.outcome.name())];
             metrics::counter!("dealix_dlq_replays_total", &labels).increment(1);
-            let source = match &in_hand.content {
-                Content::Letter(letter) => letter.source.clone(),
-                Content::Newer | Content::Unreadable => String::new(),
-            };
-            Replayed { id: in_hand.id().into_owned(), source, outcome, error }
+            attempt.told_of(in_hand)
         });
         Ok(told.collect())
     }
@@ -283,12 +326,35 @@ impl Attempt {
         Self { outcome: Outcome::Held, error: Some(class.to_owned()), letter: None, next }
     }
 
+    fn told_of(&self, in_hand: &InHand) -> Replayed {
+        let source = match &in_hand.content {
+            Content::Letter(letter) => letter.source.clone(),
+            Content::Newer | Content::Unreadable => String::new(),
+        };
+        let (id, error) = (in_hand.id().into_owned(), self.error.clone());
+        Replayed { id, source, outcome: self.outcome, error }
+    }
+
     fn verdict(&self) -> Verdict<'_> {
-        let letter = self.letter.as_ref();
-        match self.next {
-            Next::Away => Verdict::Done,
-            Next::Back(due_at) => Verdict::Back { letter, due_at },
-            Next::Dead => Verdict::Dead { letter },
+        self.next.verdict(self.letter.as_ref())
+    }
+}
+
+impl Next {
+    /// To where a letter was before it was taken.
+    fn as_it_was(in_hand: &InHand, now: DateTime<Utc>) -> Self {
+        match (in_hand.from, &in_hand.content) {
+            (Origin::Dead, _) => Self::Dead,
+            (Origin::Waiting, Content::Letter(letter)) => Self::Back(letter.next_attempt_at),
+            (Origin::Waiting, Content::Newer | Content::Unreadable) => Self::Back(now),
+        }
+    }
+
+    fn verdict<'a>(&self, letter: Option<&'a Letter>) -> Verdict<'a> {
+        match *self {
+            Self::Away => Verdict::Done,
+            Self::Back(due_at) => Verdict::Back { letter, due_at },
+            Self::Dead => Verdict::Dead { letter },
         }
     }
 }

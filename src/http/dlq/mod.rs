@@ -25,6 +25,7 @@ mod drain;
 mod entries;
 mod groups;
 mod overview;
+mod redrive;
 mod view;
 
 /// How long to wait for a Redis that does not answer.
@@ -44,6 +45,10 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(overview::pause_queue))
         .routes(routes!(overview::resume_queue))
         .routes(routes!(groups::list_groups))
+        .routes(routes!(redrive::list_redrives, redrive::start_redrive))
+        .routes(routes!(redrive::show_redrive, redrive::cancel_redrive))
+        .routes(routes!(redrive::pause_redrive))
+        .routes(routes!(redrive::resume_redrive))
 }
 
 /// The queue that the path names.
@@ -134,6 +139,9 @@ impl From<OperateError> for Problem {
             OperateError::NotEditable => Self::NotEditable,
             OperateError::KeyReused => Self::IdempotencyKeyReused,
             OperateError::InProgress { retry_after } => Self::RequestInProgress { retry_after },
+            OperateError::RedriveNotFound => Self::RedriveNotFound,
+            OperateError::IsRedriven => Self::RedriveActive,
+            OperateError::RedriveOver => Self::RedriveOver,
             OperateError::Broken(cause) => {
                 Self::Internal(anyhow::anyhow!("an order on a queue panicked: {cause}"))
             }

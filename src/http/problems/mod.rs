@@ -76,6 +76,9 @@ codes! {
     EntryNotFound = "entry-not-found", NOT_FOUND, Never;
     EntryInFlight = "entry-in-flight", CONFLICT, Later;
     NotEditable = "not-editable", CONFLICT, Never;
+    RedriveNotFound = "redrive-not-found", NOT_FOUND, Never;
+    RedriveActive = "redrive-active", CONFLICT, Later;
+    RedriveOver = "redrive-over", CONFLICT, Never;
     QueueUnavailable = "queue-unavailable", SERVICE_UNAVAILABLE, Later;
     UnknownPlan = "unknown-plan", BAD_REQUEST, Never;
     InvalidEmail = "invalid-email", BAD_REQUEST, Never;
@@ -145,6 +148,9 @@ mod tests {
                 ("entry-not-found", 404, false),
                 ("entry-in-flight", 409, true),
                 ("not-editable", 409, false),
+                ("redrive-not-found", 404, false),
+                ("redrive-active", 409, true),
+                ("redrive-over", 409, false),
                 ("queue-unavailable", 503, true),
                 ("unknown-plan", 400, false),
                 ("invalid-email", 400, false),

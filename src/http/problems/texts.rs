@@ -200,6 +200,30 @@ impl Code {
                     "يمكن تعديل عناصر outbound وcrm_sync فقط؛ أما أحداث الدفع فيُعاد جلبها من المصدر.",
                 ),
             ),
+            Self::RedriveNotFound => (
+                text(
+                    "Redrive not found",
+                    "The queue has no such redrive. Its last ones are listed at /api/v1/admin/dlq/{queue}/redrive.",
+                ),
+                text(
+                    "إعادة التشغيل غير موجودة",
+                    "لا توجد إعادة تشغيل بهذا المعرّف لهذا الطابور. آخرها مذكورة في /api/v1/admin/dlq/{queue}/redrive.",
+                ),
+            ),
+            Self::RedriveActive => (
+                text(
+                    "Redrive in progress",
+                    "The queue has a redrive that runs or is paused. Let it end, or cancel it.",
+                ),
+                text(
+                    "إعادة تشغيل جارية",
+                    "لهذا الطابور إعادة تشغيل جارية أو موقوفة مؤقتًا. انتظر انتهاءها أو ألغِها.",
+                ),
+            ),
+            Self::RedriveOver => (
+                text("Redrive is over", "This redrive has ended. Order another one."),
+                text("انتهت إعادة التشغيل", "انتهت إعادة التشغيل هذه. اطلب واحدة جديدة."),
+            ),
             Self::QueueUnavailable => (
                 text(
                     "Queues unavailable",

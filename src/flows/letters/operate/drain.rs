@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::db;
 use crate::faults;
 use crate::flows::idempotency::{Answered, IdempotencyKey};
+use crate::flows::letters::handler::AWAY;
 use crate::flows::letters::operate::once::Written;
 use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
 use crate::flows::letters::replay_letter::{ABREAST, Outcome, Replayed};
@@ -270,7 +271,7 @@ fn held_back(entry: &Entry) -> Replayed {
         id: entry.id.clone(),
         source: entry.source.clone(),
         outcome: Outcome::Held,
-        error: Some("storage".to_owned()),
+        error: Some(AWAY.to_owned()),
     }
 }
 

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use crate::clock::Clock;
 use crate::db;
 use crate::db::audit_log::NewAudit;
+use crate::flows::letters::redrives::Redrives;
 use crate::flows::letters::replay_letter::ReplayLetters;
 use crate::queue::{Entry, Letters, Queue};
 use crate::tasks::Tasks;
@@ -28,35 +29,59 @@ pub(crate) struct Operate {
     pub db: PgPool,
     pub letters: Letters,
     pub replay: Arc<ReplayLetters>,
+    pub redrives: Redrives,
     pub tasks: Tasks,
     pub clock: Clock,
 }
 
 /// Who says so, and why.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub struct Order {
+    /// The name of the key, or of the person at the shell.
     pub actor: String,
+    /// The request in which it was said.
     pub request_id: String,
+    /// Why.
     pub reason: Option<String>,
 }
 
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OperateError {
+pub enum OperateError {
+    /// Redis failed, or was not to be reached.
     #[error("Redis failed: {0}")]
     Queue(#[from] RedisError),
+    /// Postgres failed, or was not to be reached.
     #[error("the database failed: {0}")]
     Storage(#[from] sqlx::Error),
+    /// The queue has no such entry.
     #[error("no such entry")]
     NotFound,
+    /// Somebody has the entry in hand.
     #[error("somebody has the entry in hand")]
     InFlight,
+    /// What such an entry owes is not written in it.
     #[error("such an entry cannot be edited")]
     NotEditable,
+    /// The key stands for another order.
     #[error("the idempotency key stands for another order")]
     KeyReused,
+    /// Somebody carries out the order that the key stands for.
     #[error("an order with this idempotency key is being carried out")]
-    InProgress { retry_after: Duration },
+    InProgress {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// The queue has no such redrive.
+    #[error("no such redrive")]
+    RedriveNotFound,
+    /// The queue has a redrive that has not ended.
+    #[error("the queue is being redriven")]
+    IsRedriven,
+    /// The redrive has ended.
+    #[error("the redrive is over")]
+    RedriveOver,
+    /// It panicked, or could not be written down.
     #[error("it broke off: {0}")]
     Broken(String),
 }
@@ -98,6 +123,6 @@ impl Operate {
 }
 
 /// How an audit row calls an entry.
-fn subject(queue: Queue, id: &str) -> String {
+pub(super) fn subject(queue: Queue, id: &str) -> String {
     format!("{}/{id}", queue.name())
 }
