@@ -43,6 +43,21 @@ impl World {
         self.letters.push(queue, &letter, letter.created_at).await.unwrap();
     }
 
+    /// Dead letters that carry events which nobody else has seen.
+    async fn bury_events(&self, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            let event = json!({ "id": format!("e{number}"), "type": "balance_transferred" });
+            let payload = Payload::Event {
+                event_id: format!("e{number}"),
+                event_type: None,
+                received_at: morning(),
+                body: event.to_string(),
+            };
+            let dead = letter(&format!("moyasar:{number}"), payload);
+            self.letters.push_dead(Queue::Webhooks, &dead, morning()).await.unwrap();
+        }
+    }
+
     /// Who ordered what, and why, oldest first.
     async fn audited(&self) -> Vec<(String, String, String, Option<String>)> {
         let rows = "select actor, action, subject, reason from audit_log order by id";
@@ -263,6 +278,45 @@ async fn everything_that_waits_is_drained_step_by_step_and_once(db: PgPool) {
     assert_eq!(table.last().unwrap(), "100        0          0          0     100   205");
     let complaint = words(&held.stderr);
     assert!(complaint.ends_with("stopped before the end: what they need is away\n"), "{complaint}");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_redrive_is_started_followed_and_told_to_rest_with_an_api_and_without(db: PgPool) {
+    let mut world = World::new(db).await;
+    world.bury_events(0..30).await;
+    let start =
+        ["dlq", "redrive", "start", "webhooks", "--state", "dead", "--reason", "it is back"];
+    let started = world.operator.run(&start);
+    let complaint = words(&started.stderr);
+    assert!(complaint.ends_with("it begins when one does, or with --follow\n"), "{complaint:?}");
+    let id = lines(&started)[1].split_whitespace().next().unwrap().to_owned();
+    for (word, status) in [("show", "running"), ("pause", "paused"), ("resume", "running")] {
+        let told = world.operator.json(&["dlq", "redrive", word, "webhooks", &id, "--json"]);
+        assert_eq!(told["status"], status, "{word}");
+    }
+    // Nobody else does it: whoever follows it does.
+    let follow = ["dlq", "redrive", "show", "webhooks", &id, "--follow", "--json"];
+    let told = |body: &Value| {
+        ["status", "matched", "succeeded", "failed", "remaining"].map(|name| body[name].clone())
+    };
+    let complete = [json!("completed"), json!(30), json!(30), json!(0), json!(0)];
+    assert_eq!(told(&world.operator.json(&follow)), complete);
+
+    let _instance = world.operator.serve();
+    world.bury_events(100..130).await;
+    let more = ["--rate", "1000", "--one-first", "--follow", "--json"];
+    let followed = world.operator.json(&[&start[..], &more].concat());
+    assert_eq!(told(&followed), complete);
+    let over = followed["id"].as_str().unwrap();
+    let refused = world.operator.run(&["dlq", "redrive", "cancel", "webhooks", over]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(words(&refused.stderr).contains("refused with 409"), "{refused:?}");
+    let listed = lines(&world.operator.run(&["dlq", "redrive", "list", "webhooks"]));
+    assert!(listed[1].starts_with(over) && listed[2].starts_with(&id), "{listed:#?}");
+    let orders: Vec<_> = world.audited().await.into_iter().map(|row| (row.0, row.3)).collect();
+    let why = Some("it is back".to_owned());
+    assert_eq!(orders.first().unwrap(), &("shell:operator".to_owned(), why.clone()));
+    assert_eq!(orders.last().unwrap(), &("token:operator".to_owned(), why));
 }
 
 #[sqlx::test(migrations = "./migrations")]

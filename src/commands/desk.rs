@@ -46,6 +46,22 @@ impl Desk {
         Ok(Self { at: At::Stores { app: Box::new(assemble(&loaded.config)?), caller } })
     }
 
+    /// Whether no service runs here that would go on by itself.
+    pub const fn is_alone(&self) -> bool {
+        matches!(self.at, At::Stores { .. })
+    }
+
+    /// Takes a redrive a page further where no service does it; `false` when none is due.
+    pub async fn redrive(&self) -> anyhow::Result<bool> {
+        match &self.at {
+            At::Api(_) => Ok(false),
+            At::Stores { app, .. } => {
+                follow_overrides(app).await;
+                app.state().operate.redrives.step().await
+            }
+        }
+    }
+
     /// What a look at a path shows.
     pub async fn look(&self, path: &str) -> anyhow::Result<Said> {
         Ok(self.ask_in_time(Method::GET, path, None).await?)
@@ -101,9 +117,7 @@ impl Desk {
             At::Stores { app, caller } => (app, caller),
         };
         if !method.is_safe() {
-            // Whom operators have cut off is not called from here either. While Postgres cannot say who
-            // that is, nothing is replayed.
-            let _unknown = app.follow_overrides().await;
+            follow_overrides(app).await;
         }
         let answer = answer_here(app, caller, question(method, path), body).await;
         let broken = |error: anyhow::Error| Unanswered::Refused {
@@ -113,6 +127,12 @@ impl Desk {
         };
         read(&answer.map_err(broken)?)
     }
+}
+
+/// Whom operators have cut off is not called from here either. While Postgres cannot say who that is,
+/// nothing is replayed.
+async fn follow_overrides(app: &App) {
+    let _unknown = app.follow_overrides().await;
 }
 
 /// What the routes of this process answer to whoever runs it.

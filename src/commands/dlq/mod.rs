@@ -16,6 +16,7 @@ use crate::queue::{Queue, State};
 
 mod change;
 mod look;
+mod redrive;
 mod replay;
 
 const PATH: &str = "/api/v1/admin/dlq";
@@ -37,7 +38,8 @@ Examples:
   dealix-api dlq show webhooks moyasar:EVENT_ID          one entry, redacted
   dealix-api dlq drain webhooks --all --dry-run          what would become of everything that waits
   dealix-api dlq drain webhooks --all                    replay it
-  dealix-api dlq retry webhooks moyasar:EVENT_ID         replay one, also a dead one")]
+  dealix-api dlq retry webhooks moyasar:EVENT_ID         replay one, also a dead one
+  dealix-api dlq redrive start webhooks --state dead     replay all of them in the background")]
 pub struct Dlq {
     /// Who says so; stands in the audit.
     #[arg(long = "as", global = true, default_value = "operator", value_parser = subject)]
@@ -60,6 +62,7 @@ enum Action {
     Groups(look::Groups),
     Drain(replay::Drain),
     Retry(replay::Retry),
+    Redrive(redrive::Redrive),
     Edit(change::Edit),
     Delete(change::Delete),
     Purge(change::Purge),
@@ -105,6 +108,7 @@ impl Dlq {
             Action::Groups(order) => order.run(&desk, out).await,
             Action::Drain(order) => order.run(&desk, out).await,
             Action::Retry(order) => order.run(&desk, out).await,
+            Action::Redrive(order) => order.run(&desk, out).await,
             Action::Edit(order) => order.run(&desk, out).await,
             Action::Delete(order) => order.run(&desk, out).await,
             Action::Purge(order) => order.run(&desk, out).await,
