@@ -1,6 +1,7 @@
 //! The `redrives` table: what operators ordered to be replayed as a whole, and how far it has come.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::error::DatabaseError;
 use sqlx::{PgExecutor, PgTransaction};
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::redrive::{RedriveStatus, Tally};
 
 /// An order to replay everything of a queue that matched at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Redrive {
     /// Grows with time.
     pub id: Uuid,

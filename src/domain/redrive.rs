@@ -4,7 +4,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// How far it has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum RedriveStatus {
     /// It goes on, as soon as its pace lets it.

@@ -45,6 +45,22 @@ async fn depth(shop: &Shop) -> Value {
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn a_redrive_is_ordered_once_for_each_key_also_when_it_is_over(db: PgPool) {
+    let shop = Shop::open(db).await;
+    owe_an_event(&shop, "one").await;
+    let first = order(&shop.app, "/webhooks/redrive", "a-key").await;
+    assert_eq!((first.status, &first.json()["matched"]), (StatusCode::OK, &json!(1)));
+    shop.run_jobs().await;
+    assert_eq!(depth(&shop).await, json!(0));
+    owe_an_event(&shop, "two").await;
+    let again = order(&shop.app, "/webhooks/redrive", "a-key").await;
+    assert_eq!((again.header("idempotent-replayed"), again.json()), ("true", first.json()));
+    let other = order_because(&shop.app, "/webhooks/redrive", "a-key", "another order").await;
+    assert_eq!(other.code(), "idempotency-key-reused");
+    assert_eq!(shop.count("redrives").await, 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn an_order_that_is_given_again_is_answered_again_and_carried_out_once(db: PgPool) {
     let shop = Shop::open(db).await;
     owe_an_event(&shop, "one").await;

@@ -15,6 +15,7 @@ use crate::http::auth::{Admin, AdminReader};
 use crate::http::checkout::short_text;
 use crate::http::edge::RequestContext;
 use crate::http::extract::{Json, OptionalJson, Path};
+use crate::http::idempotency::{KeyedOrder, Replayable};
 use crate::http::problem::Problem;
 use crate::http::problems::{Fault, Fields};
 use crate::queue::{Filter, Queue, State as EntryState};
@@ -234,12 +235,19 @@ fn id(path: &RedrivePath) -> Result<Uuid, Problem> {
 /// It stops by itself when the breaker of what the entries need is open, or when too many fail again.
 #[utoipa::path(
     post, path = "/api/v1/admin/dlq/{queue}/redrive", tag = "dead letters",
-    params(("queue" = String, Path, description = "The queue", example = "webhooks")),
+    params(
+        ("queue" = String, Path, description = "The queue", example = "webhooks"),
+        ("Idempotency-Key" = Option<String>, Header,
+            description = "1 to 255 visible characters: the same order with the same key redrives once",
+            example = "7f3a9c52-redrive-1", min_length = 1, max_length = 255),
+    ),
     request_body = Option<StartBody>,
     responses(
-        (status = 200, description = "It is ordered", body = RedriveBody),
+        (status = 200, description = "It is ordered", body = RedriveBody,
+            headers(("Idempotent-Replayed" = Option<String>,
+                description = "`true` when this answer was given before"))),
         (status = 404, description = "`queue-not-found`"),
-        (status = 409, description = "`redrive-active`"),
+        (status = 409, description = "`redrive-active`, or `request-in-progress`: ask again after `Retry-After`"),
         (status = 503, description = "`queue-unavailable` or `storage-unavailable`"),
     ),
 )]
@@ -249,11 +257,11 @@ pub(super) async fn start_redrive(
     State(operate): State<Operate>,
     State(clock): State<Clock>,
     context: RequestContext,
-    OptionalJson(body): OptionalJson<StartBody>,
-) -> Result<Json<RedriveBody>, Problem> {
+    KeyedOrder { body, key }: KeyedOrder<StartBody>,
+) -> Result<Replayable<RedriveBody>, Problem> {
     let (plan, reason) = body.parse(queue, clock.now())?;
-    let redrive = operate.redrives.start(&plan, &order(&context, reason)).await?;
-    Ok(Json(RedriveBody::new(queue, redrive)))
+    let redrive = operate.redrives.start(&plan, &order(&context, reason), key.as_ref()).await?;
+    Ok(Replayable::of(redrive, |redrive| RedriveBody::new(queue, redrive)))
 }
 
 /// The last redrives of a queue

@@ -19,7 +19,7 @@ use crate::tasks::Tasks;
 
 pub(crate) mod change;
 pub(crate) mod drain;
-mod once;
+pub(super) mod once;
 pub(crate) mod rehearse;
 pub(crate) mod shelve;
 

@@ -11,6 +11,8 @@ use crate::db::audit_log::NewAudit;
 use crate::db::redrives::Redrive;
 use crate::domain::redrive::{RedriveStatus, RedriveWord};
 use crate::faults;
+use crate::flows::idempotency::{self, Answered, IdempotencyKey};
+use crate::flows::letters::operate::once::given;
 use crate::flows::letters::operate::{OperateError, Order, subject};
 use crate::queue::{Filter, Queue, State};
 
@@ -19,7 +21,12 @@ const LISTED: i64 = 50;
 
 impl Redrives {
     /// Orders one: of what matches now, as long as the queue has no other that has not ended.
-    pub async fn start(&self, plan: &Plan, order: &Order) -> Result<Redrive, OperateError> {
+    pub async fn start(
+        &self,
+        plan: &Plan,
+        order: &Order,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Answered<Redrive>, OperateError> {
         let (now, queue) = (self.clock.now(), plan.queue);
         let letters = &self.replay.letters;
         let mark = letters.high_water(queue).await?;
@@ -77,16 +84,27 @@ impl Redrives {
         };
         let transaction = async {
             let mut tx = self.db.begin().await?;
-            let is_alone = db::redrives::insert(&mut *tx, &redrive).await?;
-            if is_alone {
-                db::audit_log::insert(&mut *tx, &audit).await?;
-                faults::step("redrive_unordered");
-                tx.commit().await?;
-                faults::step("redrive_ordered");
+            if let Some(key) = key {
+                let claim = idempotency::claim_while_running(&mut tx, key, redrive.id, now).await?;
+                match given(claim) {
+                    Ok(None) => (),
+                    Ok(Some(answer)) => return Ok(Ok(Answered { answer, is_replayed: true })),
+                    Err(error) => return Ok(Err(error)),
+                }
             }
-            Ok(is_alone)
+            if !db::redrives::insert(&mut *tx, &redrive).await? {
+                return Ok(Err(OperateError::IsRedriven));
+            }
+            db::audit_log::insert(&mut *tx, &audit).await?;
+            if key.is_some() {
+                idempotency::keep(&mut tx, redrive.id, &redrive, now).await?;
+            }
+            faults::step("redrive_unordered");
+            tx.commit().await?;
+            faults::step("redrive_ordered");
+            Ok(Ok(Answered::new(redrive)))
         };
-        if db::in_time(transaction).await? { Ok(redrive) } else { Err(OperateError::IsRedriven) }
+        db::in_time(transaction).await?
     }
 
     /// One of a queue.
