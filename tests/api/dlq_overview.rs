@@ -7,6 +7,7 @@ use dealix::queue::Queue;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::dead_letters::DeadLetters;
 use crate::desk::{
     DLQ, audited, failed_sale, list, look, message, only_id, order, order_with, outcomes, push,
 };
@@ -143,6 +144,28 @@ async fn another_queue_is_not_found_and_limits_are_from_1_to_100(db: PgPool) {
         let answer = app.post_as(key, &format!("{DLQ}/outbound/drain"), json!({})).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
     }
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_malformed_entry_is_shown_among_the_others_on_every_list(db: PgPool) {
+    let shop = Shop::open(db).await;
+    failed_sale(&shop).await;
+    let good = only_id(&shop.app).await;
+    let mut raw = DeadLetters::of(&shop.app);
+    raw.put("broken", b"{\"v\":1,");
+    raw.put("noise", &[0xff, 0x00]);
+    let ids = |entries: &Value| -> Vec<_> {
+        let entries = entries.as_array().unwrap();
+        entries.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = ["broken", "noise", &good];
+    assert_eq!(ids(&json!(list(&shop.app, "/webhooks").await)), all);
+    let peek = look(&shop.app, "/webhooks/peek").await.json();
+    assert_eq!((ids(&peek["items"]), &peek["depth"]), (all.map(str::to_owned).into(), &json!(3)));
+    assert_eq!(look(&shop.app, "/stats").await.json()["webhooks"]["depth"], 3);
+    assert_eq!(look(&shop.app, "/queues").await.json()["total_depth"], 3);
+    let broken = list(&shop.app, "/webhooks?error=unreadable").await;
+    assert!(broken.is_empty(), "written past us, so no index knows them: {broken:?}");
 }
 
 #[sqlx::test(migrations = "./migrations")]

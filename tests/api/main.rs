@@ -44,6 +44,7 @@ mod proxy;
 mod public;
 mod query_plans;
 mod read_only;
+#[expect(dead_code, reason = "shared with the storms, which restart it")]
 mod redis_server;
 mod redrive;
 mod redrive_stops;

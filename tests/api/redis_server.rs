@@ -1,6 +1,6 @@
 //! A Redis of one test alone, started with settings that the shared one must not have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -14,7 +14,8 @@ pub const DURABLE: &[&str] =
 /// Runs until it is dropped.
 pub struct RedisServer {
     folder: PathBuf,
-    _process: Child,
+    settings: Vec<String>,
+    process: Child,
 }
 
 impl RedisServer {
@@ -24,9 +25,21 @@ impl RedisServer {
         let id = Uuid::new_v4().simple().to_string();
         let folder = std::env::temp_dir().join(format!("dlx-{}", &id[..12]));
         std::fs::create_dir(&folder).unwrap();
+        let settings: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let process = Self::launch(&folder, &settings).await;
+        Self { folder, settings, process }
+    }
+
+    /// Kills it, and starts it again on what it had written.
+    pub async fn restart(&mut self) {
+        self.process.kill().await.unwrap();
+        self.process = Self::launch(&self.folder, &self.settings).await;
+    }
+
+    async fn launch(folder: &Path, settings: &[String]) -> Child {
         let mut process = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
-            .arg(&folder)
+            .arg(folder)
             .args(settings)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -39,7 +52,7 @@ impl RedisServer {
                 break;
             }
         }
-        Self { folder, _process: process }
+        process
     }
 
     /// Whether it can confirm that a write is on disk.

@@ -24,6 +24,7 @@ mod proxy;
 #[expect(dead_code, reason = "shared with the tests of the API, which ask it for more")]
 mod redis_server;
 mod scenarios;
+#[expect(dead_code, reason = "shared with the storms, which kill it from outside")]
 mod service;
 mod steps;
 mod world;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -30,6 +31,7 @@ resolve_after_secs = 5
 pub struct Service {
     pub door: Door,
     deaths: Arc<AtomicUsize>,
+    killing: Arc<Notify>,
     folder: PathBuf,
     watching: JoinSet<()>,
 }
@@ -54,6 +56,8 @@ impl Service {
         let deaths = Arc::<AtomicUsize>::default();
         let mut watching = JoinSet::new();
         let (behind, count) = (door.handle(), Arc::clone(&deaths));
+        let killing = Arc::<Notify>::default();
+        let killed = Arc::clone(&killing);
         let mut steps = steps.into_iter();
         watching.spawn(async move {
             loop {
@@ -63,7 +67,15 @@ impl Service {
                 };
                 let (mut child, address, mut said) = launch(&mut command).await;
                 behind.send_replace(Some(address));
-                while let Some(line) = said.next_line().await.unwrap() {
+                loop {
+                    let line = tokio::select! {
+                        line = said.next_line() => line.unwrap(),
+                        () = killed.notified() => {
+                            child.start_kill().unwrap();
+                            continue;
+                        }
+                    };
+                    let Some(line) = line else { break };
                     // Shown with a test that fails, and only then.
                     println!("{line}");
                 }
@@ -73,8 +85,21 @@ impl Service {
                 count.fetch_add(1, Ordering::Relaxed);
             }
         });
-        door.handle().subscribe().wait_for(Option::is_some).await.unwrap();
-        Self { door, deaths, folder, watching }
+        let service = Self { door, deaths, killing, folder, watching };
+        service.until_up().await;
+        service
+    }
+
+    /// Waits until somebody serves.
+    pub async fn until_up(&self) {
+        self.door.handle().subscribe().wait_for(Option::is_some).await.unwrap();
+    }
+
+    /// Kills it at this very moment; it is dead when this returns, and comes back.
+    pub async fn kill(&self) {
+        let mut behind = self.door.handle().subscribe();
+        self.killing.notify_one();
+        behind.wait_for(Option::is_none).await.unwrap();
     }
 
     /// How often it died.
