@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use dealix::queue::{Cursor, Filter, Letters, Queue, Redis};
 use redis::aio::MultiplexedConnection;
 use redis::{InfoDict, cmd};
@@ -99,7 +99,4 @@ impl Bed {
         }
         Ok(())
     }
-
-    /// A lease that nobody outlives here.
-    pub const LEASE: TimeDelta = TimeDelta::hours(1);
 }

@@ -1,18 +1,23 @@
-//! How fast entries go through a redrive: a hundred thousand of those in the queue, by pages.
+//! How fast entries go through a redrive: those of one class of errors, by the service's own runner and a
+//! handler that has nothing to do. The redrive itself is a row in Postgres, as always.
 
 use std::time::Instant;
 
-use anyhow::ensure;
-use dealix::queue::{Filter, Reach, Verdict};
+use anyhow::{Context, ensure};
+use dealix::clock::Clock;
+use dealix::queue::{Filter, Letter, Payload};
+use dealix::replay::{
+    Debts, Done, Foreseen, Handler, Order, Plan, Redrive as Row, RedriveStatus, Redrives, Undone,
+};
+use futures_util::future::{self, BoxFuture, FutureExt};
 use serde::Serialize;
+use sqlx::PgPool;
 
 use crate::bed::{Bed, QUEUE};
+use crate::fill::{CLASSES, class};
 
-/// How many are redriven.
+/// How many of them it goes on for at least.
 const ENTRIES: u64 = 100_000;
-
-/// How many are taken and settled in one round trip.
-const PAGE: usize = 256;
 
 /// What a redrive did.
 #[derive(Debug, Serialize)]
@@ -21,24 +26,53 @@ pub struct Redrive {
     pub per_s: f64,
 }
 
-pub async fn measure(bed: &mut Bed) -> anyhow::Result<Redrive> {
-    let before = bed.letters.count(QUEUE, bed.now).await?.depth();
-    let filter = Filter { mark: Some(bed.letters.high_water(QUEUE).await?), ..Filter::default() };
-    let (began, mut done, mut after) = (Instant::now(), 0_u64, None);
-    while done < ENTRIES {
-        let page = bed.letters.page_ids(QUEUE, &filter, after.as_ref(), PAGE, bed.now).await?;
-        let reach = Reach::AlsoDead;
-        let taken = bed.letters.take_these(QUEUE, &page.items, reach, bed.now, Bed::LEASE).await?;
-        let verdicts: Vec<_> = taken.in_hand.iter().map(|held| (held, Verdict::Done)).collect();
-        let settled = bed.letters.settle(QUEUE, bed.now, &verdicts).await?;
-        ensure!(settled.iter().all(|is_ours| *is_ours), "a lease had ended");
-        done += u64::try_from(settled.len())?;
-        after = page.next;
-        ensure!(after.is_some(), "the queue ended after {done} entries");
+/// Everything is done at once.
+struct Trivial;
+
+impl Handler for Trivial {
+    fn knows(&self, payload: &Payload) -> bool {
+        matches!(payload, Payload::Job { .. })
     }
-    let per_s = f64::from(u32::try_from(done)?) / began.elapsed().as_secs_f64();
-    let left = bed.letters.count(QUEUE, bed.now).await?.depth();
-    ensure!(before - left == done, "{done} were settled, and {} are gone", before - left);
-    eprintln!("bench: {done} entries redriven, {per_s:.0}/s");
-    Ok(Redrive { entries: done, per_s })
+
+    fn settle<'a>(&'a self, _: &'a Letter) -> BoxFuture<'a, Result<Done, Undone>> {
+        future::ready(Ok(Done::Here)).boxed()
+    }
+
+    fn rehearse<'a>(&'a self, _: &'a Letter) -> BoxFuture<'a, Result<Foreseen, Undone>> {
+        future::ready(Ok(Foreseen::elsewhere())).boxed()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the script says where the stores are")]
+pub async fn measure(bed: &mut Bed) -> anyhow::Result<Redrive> {
+    let url = std::env::var("DATABASE_URL").context("start it with script/bench --dlq")?;
+    let db = PgPool::connect(&url).await?;
+    sqlx::migrate!("./migrations").run(&db).await?;
+    let clock = Clock::held(bed.now);
+    let debts = Debts::default().with(QUEUE, Trivial);
+    let lease = chrono::TimeDelta::seconds(30);
+    let redrives = Redrives::new(db, bed.letters.clone(), debts, lease, clock);
+    let filter = Filter { error_class: Some(class(3)), ..Filter::default() };
+    let plan = Plan {
+        queue: QUEUE,
+        filter,
+        rate_per_s: None,
+        stop_at_failure_percent: 50,
+        one_first: false,
+    };
+    let order = Order { actor: "bench".to_owned(), request_id: "bench".to_owned(), reason: None };
+    let before = bed.letters.count(QUEUE, bed.now).await?.depth();
+    let ordered =
+        redrives.start(&plan, &order).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let began = Instant::now();
+    while redrives.step().await? {}
+    let per_s = f64::from(u32::try_from(bed.entries / CLASSES)?) / began.elapsed().as_secs_f64();
+    let row: Row =
+        redrives.find(QUEUE, ordered.id).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    ensure!(row.status == RedriveStatus::Completed, "{row:?}");
+    let entries = before - bed.letters.count(QUEUE, bed.now).await?.depth();
+    ensure!(entries == bed.entries / CLASSES, "{entries} are gone: {row:?}");
+    ensure!(entries >= ENTRIES, "too few for a measure: {entries}");
+    eprintln!("bench: {entries} entries redriven, {per_s:.0}/s");
+    Ok(Redrive { entries, per_s })
 }

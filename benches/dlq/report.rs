@@ -143,7 +143,7 @@ impl Report {
         let Redrive { entries, per_s } = &self.redrive;
         let _written = write!(
             page,
-            "\n## Redrive\n\n{entries} of the million entries through a handler that does nothing: {per_s:.0}/s.\n\n## Promises\n\n"
+            "\n## Redrive\n\n{entries} of the million entries, all of one class of errors, through the service's own runner and a handler that\nhas nothing to do: {per_s:.0}/s.\n\n## Promises\n\n"
         );
         for Verdict { promise, is_kept } in &self.verdicts {
             let mark = if *is_kept { "kept" } else { "**BROKEN**" };

@@ -94,6 +94,13 @@ impl Shared {
         self.count("webhook_events where status <> 'failed'").await
     }
 
+    /// How many redrives there were, and how many letters they say that they did.
+    pub async fn redrives(&self) -> [i64; 2] {
+        let sums = "select count(*), coalesce(sum(succeeded), 0)::bigint from redrives";
+        let sums: (i64, i64) = sqlx::query_as(sums).fetch_one(&self.db).await.unwrap();
+        sums.into()
+    }
+
     async fn all_are_handed_over(&self) -> bool {
         self.count("webhook_events where status = 'failed'").await == 0
     }

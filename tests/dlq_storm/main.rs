@@ -1,4 +1,4 @@
-//! Dead letters in a storm: four instances drain one queue and are killed in the middle of it,
+//! Dead letters in a storm: four instances drain and redrive one queue and are killed in the middle of it,
 //! two hundred times, while Redis freezes, restarts, forgets its scripts and runs out of memory. After each
 //! kill every letter is done or still there; in the end each was recorded exactly once.
 
@@ -63,7 +63,16 @@ async fn two_hundred_kills_in_the_middle_of_the_work_lose_and_double_no_letter(d
                 let moment = MIDDLE.mul_f64(random.f64());
                 let orders = async {
                     // One order after the other until it dies.
-                    while shared.drain(instance, random.usize(20..=100)).await.is_some() {}
+                    loop {
+                        let answer = if random.bool() {
+                            shared.drain(instance, random.usize(20..=100)).await
+                        } else {
+                            shared.redrive(instance).await
+                        };
+                        if answer.is_none() {
+                            return;
+                        }
+                    }
                 };
                 let kill = async {
                     tokio::time::sleep(moment).await;
@@ -82,9 +91,13 @@ async fn two_hundred_kills_in_the_middle_of_the_work_lose_and_double_no_letter(d
     tokio::join!(storm, weather.rage(redis, SEED, &is_over));
     let died: usize = shared.instances.iter().map(|instance| instance.deaths()).sum();
     let done = shared.done().await;
-    println!("{died} kills, {done} letters done meanwhile");
+    let [redrives, redriven] = shared.redrives().await;
+    println!(
+        "{died} kills, {done} letters done meanwhile, {redriven} of them by {redrives} redrives at least"
+    );
     assert_eq!(died, KILLS);
     assert!(done > 0, "nothing was done in the storm");
+    assert!(redriven > 0, "no redrive came to anything in the storm");
     shared.drain_to_the_end().await;
     shared.hold_the_books().await;
     world.end().await;

@@ -169,6 +169,17 @@ impl Shared {
         Some(answer)
     }
 
+    /// Orders a redrive of everything, unless one is going on, and lets whoever comes carry it out for
+    /// a moment; nothing where the instance died meanwhile.
+    pub async fn redrive(&self, instance: &Service) -> Option<Value> {
+        let (status, answer) = self.post(instance, "webhooks/redrive").await?;
+        let is_known = [StatusCode::OK, StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE]
+            .contains(&status);
+        assert!(is_known, "{status} {answer}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Some(answer)
+    }
+
     /// Asks an instance as an operator.
     pub async fn post(&self, instance: &Service, path: &str) -> Option<(StatusCode, Value)> {
         let url = format!("http://{}/api/v1/admin/dlq/{path}", instance.door.address);
