@@ -52,7 +52,7 @@ fn unquote(line: &str) -> anyhow::Result<Vec<Vec<u8>>> {
                         u8::from_str_radix(std::str::from_utf8(&digits)?, 16)?
                     }
                     plain => plain,
-                })
+                });
             }
             (letter, Some(word)) => word.push(letter),
             (_, None) => (),

@@ -2,7 +2,7 @@
 //! for the same script.
 
 use std::fmt;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use anyhow::Context;
 use chrono::TimeDelta;

@@ -1,7 +1,7 @@
 //! How fast entries go through a redrive: those of one class of errors, by the service's own runner and a
 //! handler that has nothing to do. The redrive itself is a row in Postgres, as always.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use anyhow::{Context, ensure};
 use dealix::clock::Clock;
@@ -63,12 +63,14 @@ pub async fn measure(bed: &mut Bed) -> anyhow::Result<Redrive> {
     let order = Order { actor: "bench".to_owned(), request_id: "bench".to_owned(), reason: None };
     let before = bed.letters.count(QUEUE, bed.now).await?.depth();
     let ordered =
-        redrives.start(&plan, &order).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        redrives.start(&plan, &order, None).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let began = Instant::now();
     while redrives.step().await? {}
     let per_s = f64::from(u32::try_from(bed.entries / CLASSES)?) / began.elapsed().as_secs_f64();
-    let row: Row =
-        redrives.find(QUEUE, ordered.id).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let row: Row = redrives
+        .find(QUEUE, ordered.answer.id)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error:?}"))?;
     ensure!(row.status == RedriveStatus::Completed, "{row:?}");
     let entries = before - bed.letters.count(QUEUE, bed.now).await?.depth();
     ensure!(entries == bed.entries / CLASSES, "{entries} are gone: {row:?}");

@@ -1,6 +1,6 @@
 //! The same looks while Redis rewrites its log: it forks, and every page that it touches is copied.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use anyhow::ensure;
 use redis::cmd;

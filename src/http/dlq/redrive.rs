@@ -248,6 +248,7 @@ fn id(path: &RedrivePath) -> Result<Uuid, Problem> {
                 description = "`true` when this answer was given before"))),
         (status = 404, description = "`queue-not-found`"),
         (status = 409, description = "`redrive-active`, or `request-in-progress`: ask again after `Retry-After`"),
+        (status = 422, description = "`invalid-request`, `idempotency-key-reused`"),
         (status = 503, description = "`queue-unavailable` or `storage-unavailable`"),
     ),
 )]
