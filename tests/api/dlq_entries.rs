@@ -73,7 +73,14 @@ async fn an_edit_keeps_the_original_and_the_audit_holds_no_data(db: PgPool) {
     let Content::Letter(kept) = entry.content else { panic!("it can be read") };
     let original = kept.original.as_ref().map(|original| original.json().into_owned());
     let Payload::Job { body } = message(app, "job:1").payload else { panic!("it is a job") };
-    assert_eq!(original, Some(body));
+    assert_eq!(original.as_ref(), Some(&body));
+    // It is seen under the same veil.
+    assert_eq!(edited.json()["original"]["to"], "[redacted]");
+    let revealed = order(app, Method::GET, &format!("{path}?reveal=true")).await;
+    assert!(revealed.text().contains(&format!(r#""original":{body}"#)), "{revealed:?}");
+    let other = message(app, "job:2");
+    push(app, Queue::CrmSync, &other).await;
+    assert_eq!(look(app, "/crm_sync/entries/job:2").await.json().get("original"), None);
     let rows = audited(app, "dlq.edited").await;
     assert_eq!((rows.len(), rows[0].2.as_deref()), (1, Some("a typo")));
     let digests = format!("{} {}", rows[0].3, rows[0].4);

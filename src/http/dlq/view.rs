@@ -138,6 +138,10 @@ pub(super) struct EntryDetail {
     /// What it owes: the event itself, a reference to its row, or a job. Null if it cannot be read.
     #[schema(value_type = Value, examples(json!({ "id": "0b5e7a5c", "type": "payment_paid" })))]
     payload: Box<RawValue>,
+    /// What it owed before an operator changed that first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, nullable = false, examples(json!({ "to": "[redacted]" })))]
+    original: Option<Box<RawValue>>,
     /// Whether personal data in it is blanked.
     is_redacted: bool,
     /// Whether an operator has changed what it owes.
@@ -152,6 +156,7 @@ impl EntryDetail {
             Content::Unreadable => "unreadable",
         };
         let letter = readable(entry);
+        let original = letter.and_then(|letter| letter.original.as_ref());
         Self {
             queue: queue.name(),
             summary: EntrySummary::of(entry),
@@ -159,9 +164,10 @@ impl EntryDetail {
             deaths: entry.deaths,
             lease_until: entry.lease_until.map(Unix),
             kind,
-            payload: payload(letter, veil),
+            payload: payload(letter.map(|letter| &letter.payload), veil),
+            original: original.map(|original| payload(Some(original), veil)),
             is_redacted: veil == Veil::Drawn,
-            is_edited: letter.is_some_and(|letter| letter.original.is_some()),
+            is_edited: original.is_some(),
         }
     }
 }
@@ -176,8 +182,8 @@ const fn kind(payload: &Payload) -> &'static str {
 }
 
 /// What is owed; revealed it is what was written, byte for byte.
-fn payload(letter: Option<&Letter>, veil: Veil) -> Box<RawValue> {
-    let text = letter.map(|letter| letter.payload.json());
+fn payload(owed: Option<&Payload>, veil: Veil) -> Box<RawValue> {
+    let text = owed.map(Payload::json);
     let shown = match (text, veil) {
         (None, _) => None,
         (Some(text), Veil::Lifted) => RawValue::from_string(text.into_owned()).ok(),
