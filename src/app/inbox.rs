@@ -80,7 +80,7 @@ pub(super) struct LetterJobs {
     adopt_old_lists: AdoptOldListsJob,
     redrive: RedriveJob,
     /// None in mode `sync`, in which the automatic replay rests.
-    replay_letters: Option<ReplayLettersJob>,
+    replay_letters: Vec<ReplayLettersJob>,
 }
 
 impl LetterJobs {
@@ -92,7 +92,7 @@ impl LetterJobs {
         tasks.start("tidy_letters", |stop| tidy_letters.run(stop));
         tasks.start("adopt_old_lists", |stop| adopt_old_lists.run(stop));
         tasks.start("redrive", |stop| redrive.run(stop));
-        if let Some(job) = replay_letters {
+        for job in replay_letters {
             tasks.start("replay_letters", |stop| job.run(stop));
         }
     }
@@ -103,7 +103,7 @@ impl LetterJobs {
         step = step.or(self.tidy_letters.step().await?);
         step = step.or(Box::pin(self.adopt_old_lists.step()).await?);
         step = step.or(Box::pin(self.redrive.step()).await?);
-        if let Some(job) = &self.replay_letters {
+        for job in &self.replay_letters {
             step = step.or(Box::pin(job.step()).await?);
         }
         Ok(step)
@@ -193,7 +193,10 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
     let (operated, its_replay) = (letters.clone(), Arc::clone(&replay));
     let operate = Operate { db, letters: operated, replay: its_replay, redrives, tasks, clock };
     let tick = Duration::from_millis(config.jobs.tick_ms);
-    let replay_letters = ReplayLettersJob { flow: replay, tick };
+    let replayed =
+        Queue::ALL.into_iter().filter(|queue| is_async && replay.debts.has_handler(*queue));
+    let job = |queue| ReplayLettersJob { flow: Arc::clone(&replay), queue, tick };
+    let replay_letters = replayed.map(job).collect();
     Ok(Parts {
         inbox,
         settle,
@@ -206,7 +209,7 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
             tidy_letters,
             adopt_old_lists: AdoptOldListsJob { flow: adopt_old_lists },
             redrive,
-            replay_letters: is_async.then_some(replay_letters),
+            replay_letters,
         },
     })
 }

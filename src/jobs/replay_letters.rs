@@ -1,4 +1,4 @@
-//! Replays dead letters that are due, queue by queue.
+//! Replays dead letters that are due: one loop per queue, so that a slow one keeps no other waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,11 @@ use crate::flows::letters::replay_letter::{Outcome, ReplayLetters};
 use crate::jobs::{Cadence, Step, repeat};
 use crate::queue::Queue;
 
-/// The loop.
+/// The loop of one queue.
 #[derive(Clone)]
 pub(crate) struct ReplayLettersJob {
     pub flow: Arc<ReplayLetters>,
+    pub queue: Queue,
     pub tick: Duration,
 }
 
@@ -25,13 +26,8 @@ impl ReplayLettersJob {
 
     /// Replays what is due. Letters that are held are no work: the loop rests until it looks again.
     pub async fn step(&self) -> anyhow::Result<Step> {
-        let mut found = Step::Idle;
-        for queue in Queue::ALL {
-            let outcomes = self.flow.run(queue).await?;
-            if !outcomes.is_empty() && !outcomes.contains(&Outcome::Held) {
-                found = Step::Worked;
-            }
-        }
-        Ok(found)
+        let outcomes = self.flow.run(self.queue).await?;
+        let is_work = !outcomes.is_empty() && !outcomes.contains(&Outcome::Held);
+        Ok(if is_work { Step::Worked } else { Step::Idle })
     }
 }

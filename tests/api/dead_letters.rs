@@ -71,6 +71,11 @@ impl DeadLetters {
         }
     }
 
+    /// As if the lease of whoever has it in hand had ended, and another process had taken it since.
+    pub fn pass_on(&mut self, id: &str) {
+        let () = self.connection.hset(self.key("leases"), id, "wanother:lease").unwrap();
+    }
+
     fn lease(&mut self, id: &str, until: u64) {
         let made = self.take_away(id);
         let () = self.connection.zadd(self.key("in_flight"), id, made).unwrap();

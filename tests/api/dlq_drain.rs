@@ -182,6 +182,27 @@ async fn a_drain_goes_on_behind_the_one_before_and_tries_nothing_twice(db: PgPoo
 }
 
 #[sqlx::test(migrations = "./migrations")]
+async fn what_somebody_else_has_in_hand_by_then_is_not_told_to_be_queued_again(db: PgPool) {
+    let shop = Shop::open(db.clone()).await;
+    failed_sale(&shop).await;
+    let (id, mut queue) = (only_id(&shop.app).await, DeadLetters::of(&shop.app));
+    shop.sandbox.fault(Fault::before(Operation::FetchPayment, Trouble::status(400)));
+    let mut lock = db.begin().await.unwrap();
+    sqlx::query("lock table webhook_events").execute(&mut *lock).await.unwrap();
+    let path = format!("/webhooks/entries/{id}/retry");
+    let mut retry = std::pin::pin!(order(&shop.app, Method::POST, &path));
+    while queue.ids("leased").is_empty() {
+        futures_util::future::select(&mut retry, std::pin::pin!(tokio::task::yield_now())).await;
+    }
+    queue.pass_on(&id);
+    lock.rollback().await.unwrap();
+    let told = retry.await.json();
+    assert_eq!((&told["outcome"], &told["error"]), (&json!("held"), &json!("lease_ended")));
+    let left = list(&shop.app, "/webhooks").await;
+    assert_eq!((left.len(), &left[0]["state"]), (1, &json!("in_flight")));
+}
+
+#[sqlx::test(migrations = "./migrations")]
 async fn a_drain_goes_on_when_its_client_hangs_up(db: PgPool) {
     let shop = Shop::open(db).await;
     for number in 0..20 {

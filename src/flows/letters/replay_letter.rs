@@ -35,6 +35,12 @@ pub(super) const ABREAST: usize = 8;
 /// For how long letters are taken in one go.
 const GO: Duration = Duration::from_secs(10);
 
+/// When a run no longer waits for what it took: before its step is given up, and before leases end.
+const WORK: Duration = Duration::from_secs(22);
+
+/// How long a letter is left alone whose attempt did not end in time.
+const LATE_PAUSE: TimeDelta = TimeDelta::seconds(30);
+
 /// How long a letter of a newer version is left alone.
 const NEWER_PAUSE: Duration = Duration::from_mins(5);
 
@@ -150,7 +156,7 @@ impl ReplayLetters {
                 faults::step("letter_taken");
             }
             // What cannot be put back now returns by itself when its lease ends.
-            let replayed = self.replay(queue, &taken).await?;
+            let replayed = self.replay(queue, &taken, began + WORK).await?;
             let is_over =
                 replayed.is_empty() || replayed.iter().any(|it| it.outcome == Outcome::Held);
             outcomes.extend(replayed.into_iter().map(|it| it.outcome));
@@ -161,9 +167,19 @@ impl ReplayLetters {
         Ok(outcomes)
     }
 
-    /// Replays letters in hand, all at a time, and puts each where it belongs.
-    pub async fn replay(&self, queue: Queue, taken: &[InHand]) -> RedisResult<Vec<Replayed>> {
-        let attempts = join_all(taken.iter().map(|in_hand| self.attempt(queue, in_hand))).await;
+    /// Replays letters in hand, all at a time, and puts each where it belongs. What has not ended by `end`
+    /// is given up and put back: nobody has died of it.
+    pub async fn replay(
+        &self,
+        queue: Queue,
+        taken: &[InHand],
+        end: Instant,
+    ) -> RedisResult<Vec<Replayed>> {
+        let attempts = taken.iter().map(|in_hand| {
+            let late = || Attempt::late(in_hand, self.clock.now());
+            by(end, self.attempt(queue, in_hand), late)
+        });
+        let attempts = join_all(attempts).await;
         self.put(queue, taken.iter().zip(attempts).collect(), &[]).await
     }
 
@@ -187,7 +203,7 @@ impl ReplayLetters {
             }
             let Some(mut attempt) = begun.next().await else { break };
             if let Some(in_hand) = taken.get(attempts.len()) {
-                is_over |= !goes_on(&attempt.told_of(in_hand));
+                is_over |= !goes_on(&attempt.told_of(in_hand, true));
                 if attempt.outcome == Outcome::Held {
                     attempt.next = Next::as_it_was(in_hand, self.clock.now());
                 }
@@ -226,7 +242,7 @@ impl ReplayLetters {
         if some_die {
             faults::step("letter_unburied");
         }
-        self.letters.settle(queue, now, &verdicts).await?;
+        let written = self.letters.settle(queue, now, &verdicts).await?;
         if some_go {
             faults::step("letter_acknowledged");
         }
@@ -236,10 +252,11 @@ impl ReplayLetters {
         if some_die {
             faults::step("letter_buried");
         }
-        let told = attempts.iter().map(|(in_hand, attempt)| {
-            let labels = [("queue", queue.name()), ("outcome", attempt.outcome.name())];
+        let told = attempts.iter().zip(written).map(|((in_hand, attempt), is_written)| {
+            let told = attempt.told_of(in_hand, is_written);
+            let labels = [("queue", queue.name()), ("outcome", told.outcome.name())];
             metrics::counter!("dealix_dlq_replays_total", &labels).increment(1);
-            attempt.told_of(in_hand)
+            told
         });
         Ok(told.collect())
     }
@@ -326,13 +343,29 @@ impl Attempt {
         Self { outcome: Outcome::Held, error: Some(class.to_owned()), letter: None, next }
     }
 
-    fn told_of(&self, in_hand: &InHand) -> Replayed {
+    /// Back, because it did not end in time.
+    fn late(in_hand: &InHand, now: DateTime<Utc>) -> Self {
+        let letter = match &in_hand.content {
+            Content::Letter(letter) => Some(&**letter),
+            Content::Newer | Content::Unreadable => None,
+        };
+        Self::held(in_hand, letter, "timeout", now + LATE_PAUSE)
+    }
+
+    /// What may be told of it. Where the lease had ended, nothing was written: what was owed and is done
+    /// stays done, and anything else is up to whoever has the letter now.
+    fn told_of(&self, in_hand: &InHand, is_written: bool) -> Replayed {
         let source = match &in_hand.content {
             Content::Letter(letter) => letter.source.clone(),
             Content::Newer | Content::Unreadable => String::new(),
         };
-        let (id, error) = (in_hand.id().into_owned(), self.error.clone());
-        Replayed { id, source, outcome: self.outcome, error }
+        let (outcome, error) = match self.next {
+            Next::Back(_) | Next::Dead if !is_written => {
+                (Outcome::Held, Some("lease_ended".to_owned()))
+            }
+            Next::Away | Next::Back(_) | Next::Dead => (self.outcome, self.error.clone()),
+        };
+        Replayed { id: in_hand.id().into_owned(), source, outcome, error }
     }
 
     fn verdict(&self) -> Verdict<'_> {
@@ -373,5 +406,25 @@ fn tried(
         last_attempt_at: Some(now),
         next_attempt_at,
         ..letter.clone()
+    }
+}
+
+/// What a piece of work came to by then, or what stands for it.
+async fn by<T>(end: Instant, work: impl Future<Output = T>, late: impl FnOnce() -> T) -> T {
+    tokio::time::timeout_at(end, work).await.unwrap_or_else(|_| late())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_does_not_take_along_what_is_done_beside_it() {
+        let end = Instant::now() + WORK;
+        let (done, hangs) = (by(end, ready(1), || 0), by(end, pending(), || 2));
+        assert_eq!(tokio::join!(done, hangs), (1, 2));
+        assert_eq!(Instant::now(), end);
     }
 }

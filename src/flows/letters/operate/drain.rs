@@ -14,7 +14,7 @@ use crate::flows::letters::handler::AWAY;
 use crate::flows::letters::operate::once::Written;
 use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
 use crate::flows::letters::replay_letter::{ABREAST, Outcome, Replayed};
-use crate::queue::{Content, Cursor, Entry, Filter, InHand, Page, Queue, Reach, State};
+use crate::queue::{Cursor, Entry, Filter, Page, Queue, Reach, State};
 
 /// When a drain takes no more, or its rehearsal begins with no more.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -126,7 +126,7 @@ impl Operate {
                 self.letters.take_waiting(queue, now, lease, abreast, cursor.as_ref(), Some(mark));
             let page = page.await?;
             faults::step("drain_taken");
-            items.extend(self.replay_until(queue, &page.items, started + PATIENCE).await?);
+            items.extend(self.replay.replay(queue, &page.items, started + PATIENCE).await?);
             cursor = page.next;
             if cursor.is_none() {
                 break;
@@ -197,7 +197,7 @@ impl Operate {
         let lease = self.replay.lease;
         let taken = self.letters.take_these(queue, &ids, Reach::AlsoDead, now, lease).await?;
         faults::step("retry_taken");
-        let replayed = self.replay_until(queue, &taken.in_hand, started + PATIENCE).await?;
+        let replayed = self.replay.replay(queue, &taken.in_hand, started + PATIENCE).await?;
         match replayed.into_iter().next() {
             Some(replayed) => Ok(replayed),
             // Somebody was faster: they have it, or had it.
@@ -205,19 +205,6 @@ impl Operate {
                 Ok(_) => Err(OperateError::InFlight),
                 Err(error) => Err(error),
             },
-        }
-    }
-
-    /// Replays what is in hand. What has not ended by then comes back when its lease ends.
-    async fn replay_until(
-        &self,
-        queue: Queue,
-        taken: &[InHand],
-        end: Instant,
-    ) -> Result<Vec<Replayed>, OperateError> {
-        match tokio::time::timeout_at(end, self.replay.replay(queue, taken)).await {
-            Ok(replayed) => Ok(replayed?),
-            Err(_) => Ok(taken.iter().map(given_up).collect()),
         }
     }
 
@@ -273,13 +260,4 @@ fn held_back(entry: &Entry) -> Replayed {
         outcome: Outcome::Held,
         error: Some(AWAY.to_owned()),
     }
-}
-
-fn given_up(in_hand: &InHand) -> Replayed {
-    let source = match &in_hand.content {
-        Content::Letter(letter) => letter.source.clone(),
-        Content::Newer | Content::Unreadable => String::new(),
-    };
-    let (id, error) = (in_hand.id().into_owned(), Some("timeout".to_owned()));
-    Replayed { id, source, outcome: Outcome::Held, error }
 }
