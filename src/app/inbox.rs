@@ -192,11 +192,8 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
     let redrive = RedriveJob { flow: redrives.clone() };
     let (operated, its_replay) = (letters.clone(), Arc::clone(&replay));
     let operate = Operate { db, letters: operated, replay: its_replay, redrives, tasks, clock };
-    let tick = Duration::from_millis(config.jobs.tick_ms);
-    let replayed =
-        Queue::ALL.into_iter().filter(|queue| is_async && replay.debts.has_handler(*queue));
-    let job = |queue| ReplayLettersJob { flow: Arc::clone(&replay), queue, tick };
-    let replay_letters = replayed.map(job).collect();
+    let replay_letters =
+        if is_async { replayed_by_themselves(config, &replay) } else { Vec::new() };
     Ok(Parts {
         inbox,
         settle,
@@ -212,4 +209,11 @@ pub(super) fn wire(house: Surroundings<'_>) -> anyhow::Result<Parts> {
             replay_letters,
         },
     })
+}
+
+/// A loop for each queue whose letters somebody can settle.
+fn replayed_by_themselves(config: &Config, replay: &Arc<ReplayLetters>) -> Vec<ReplayLettersJob> {
+    let tick = Duration::from_millis(config.jobs.tick_ms);
+    let with_handler = Queue::ALL.into_iter().filter(|queue| replay.debts.has_handler(*queue));
+    with_handler.map(|queue| ReplayLettersJob { flow: Arc::clone(replay), queue, tick }).collect()
 }

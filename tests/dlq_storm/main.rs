@@ -89,7 +89,7 @@ async fn two_hundred_kills_in_the_middle_of_the_work_lose_and_double_no_letter(d
         is_over.store(true, Ordering::Relaxed);
     };
     tokio::join!(storm, weather.rage(redis, SEED, &is_over));
-    let died: usize = shared.instances.iter().map(|instance| instance.deaths()).sum();
+    let died: usize = shared.instances.iter().map(service::Service::deaths).sum();
     let done = shared.done().await;
     let [redrives, redriven] = shared.redrives().await;
     println!(

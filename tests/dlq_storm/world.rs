@@ -196,7 +196,7 @@ impl Weather {
         let mut random = fastrand::Rng::with_seed(seed);
         let fair = Duration::from_secs(2);
         let foul = Duration::from_millis(1_500);
-        let mut seen = [0; 4];
+        let mut noticed = [0; 4];
         while !is_over.load(Ordering::Relaxed) {
             let mut troubles = [0, 1, 2, 3];
             random.shuffle(&mut troubles);
@@ -216,10 +216,10 @@ impl Weather {
                         self.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
                     }
                 }
-                seen[trouble] += 1;
+                noticed[trouble] += 1;
             }
         }
-        let [frozen, restarted, flushed, full] = seen;
+        let [frozen, restarted, flushed, full] = noticed;
         println!(
             "Redis was frozen {frozen} times, restarted {restarted}, without scripts {flushed}, full {full}"
         );

@@ -12,6 +12,7 @@ use super::desk::Desk;
 use super::token::subject;
 use super::{Exit, Output};
 use crate::config::Loaded;
+use crate::domain::reason::{LONGEST_REASON, is_reason};
 use crate::queue::{Queue, State};
 
 mod change;
@@ -20,9 +21,6 @@ mod redrive;
 mod replay;
 
 const PATH: &str = "/api/v1/admin/dlq";
-
-/// Longest reason, in characters.
-const LONGEST_REASON: usize = 1000;
 
 /// Look at what could not be done, replay it, delete it and have it back.
 ///
@@ -177,8 +175,9 @@ fn states<const NUMBER: usize>(states: [State; NUMBER]) -> PossibleValuesParser 
 }
 
 fn reason(text: &str) -> Result<String, String> {
-    let is_right = !text.trim().is_empty() && text.chars().count() <= LONGEST_REASON;
-    is_right.then(|| text.to_owned()).ok_or_else(|| format!("1 to {LONGEST_REASON} characters"))
+    is_reason(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("1 to {LONGEST_REASON} characters"))
 }
 
 /// How many entries of a page.

@@ -68,7 +68,7 @@ struct FilterBody {
     #[schema(value_type = String, min_length = 1, max_length = 200, nullable = false, examples("5f2b8c1d9e0a4c37"))]
     group: Option<String>,
     /// The request that it came with.
-    #[schema(value_type = String, min_length = 1, max_length = 200, nullable = false)]
+    #[schema(value_type = String, min_length = 1, max_length = 200, nullable = false, examples("019b7e3c-5a10-7c3e-9d6f-0a1b2c3d4e5f"))]
     request_id: Option<String>,
     /// Only what came longer ago than so many seconds.
     #[schema(maximum = 4_000_000_000_u64, nullable = false, examples(3600))]

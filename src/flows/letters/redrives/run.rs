@@ -63,9 +63,6 @@ impl Redrives {
         faults::step("redrive_claimed");
         let queue = Queue::named(&redrive.queue).context("a redrive of an unknown queue")?;
         let page = self.take(queue, &redrive).await?;
-        if !page.items.is_empty() {
-            faults::step("redrive_taken");
-        }
         let (letters, places): (Vec<InHand>, Vec<Cursor>) = page.items.into_iter().unzip();
         let going = self.replay(queue, &redrive, &letters).await?;
         faults::step("redrive_unsaved");
@@ -92,7 +89,12 @@ impl Redrives {
         };
         let filter = Filter { mark, ..filter };
         let letters = &self.replay.letters;
-        Ok(letters.take_matching(queue, &filter, now, lease, limit, cursor.as_ref()).await?)
+        let after = cursor.as_ref();
+        let page = letters.take_matching(queue, &filter, now, lease, limit, after).await?;
+        if !page.items.is_empty() {
+            faults::step("redrive_taken");
+        }
+        Ok(page)
     }
 
     async fn replay<'a>(
