@@ -24,10 +24,11 @@ mod redis_server;
 mod service;
 mod world;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 use sqlx::PgPool;
 
 use crate::world::World;
@@ -78,7 +79,10 @@ async fn two_hundred_kills_in_the_middle_of_the_work_lose_and_double_no_letter(d
                     tokio::time::sleep(moment).await;
                     instance.kill().await;
                 };
-                tokio::join!(orders, kill);
+                // Who is killed between two orders is up again for the next one.
+                if let Either::Left(((), kill)) = select(pin!(orders), pin!(kill)).await {
+                    kill.await;
+                }
                 shared.nothing_is_lost().await;
             }
         }

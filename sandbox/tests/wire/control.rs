@@ -35,7 +35,7 @@ async fn every_operation_is_served_and_counted() {
         ("GET", "v1/webhooks/available_events v1/webhooks/attempts v1/webhooks/attempts/x"),
         ("GET", "invoices/x _health"),
         ("POST", "v1/invoices v1/payments/x/refund v1/payments/x/capture v1/payments/x/void"),
-        ("POST", "v1/webhooks v1/webhooks/x/verify invoices/x/pay batch/ api/1/envelope/"),
+        ("POST", "v1/webhooks v1/webhooks/x/verify invoices/x/pay batch/ api/1/envelope/ alerts"),
         ("PUT", "v1/invoices/x v1/invoices/x/cancel v1/payments/x"),
         ("DELETE", "v1/webhooks/x"),
     ];

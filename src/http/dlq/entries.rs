@@ -213,8 +213,8 @@ pub(super) async fn show_entry(
     }
     // A HEAD shows nothing, and has no effects.
     if is_revealed && method != Method::HEAD {
-        let entry = operate.reveal(queue, &id, &order(&context, None)).await?;
-        return Ok(Json(EntryDetail::of(queue, &entry, Veil::Lifted)));
+        let revealed = operate.reveal(queue, &id, &order(&context, None)).await?;
+        return Ok(Json(EntryDetail::of(queue, &revealed.entry, Veil::Lifted).with(revealed.row)));
     }
     let entry = operate.get(queue, &id).await?;
     Ok(Json(EntryDetail::of(queue, &entry, Veil::Drawn)))

@@ -138,6 +138,10 @@ pub(super) struct EntryDetail {
     /// What it owes: the event itself, a reference to its row, or a job. Null if it cannot be read.
     #[schema(value_type = Value, examples(json!({ "id": "0b5e7a5c", "type": "payment_paid" })))]
     payload: Box<RawValue>,
+    /// What the row that it refers to holds; only where it is revealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, nullable = false, examples(json!({ "type": "payment_paid" })))]
+    row: Option<Box<RawValue>>,
     /// What it owed before an operator changed that first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, nullable = false, examples(json!({ "to": "[redacted]" })))]
@@ -165,10 +169,16 @@ impl EntryDetail {
             lease_until: entry.lease_until.map(Unix),
             kind,
             payload: payload(letter.map(|letter| &letter.payload), veil),
+            row: None,
             original: original.map(|original| payload(Some(original), veil)),
             is_redacted: veil == Veil::Drawn,
             is_edited: original.is_some(),
         }
+    }
+
+    /// With what the row that it refers to holds.
+    pub fn with(self, row: Option<String>) -> Self {
+        Self { row: row.and_then(|row| RawValue::from_string(row).ok()), ..self }
     }
 }
 

@@ -3,24 +3,58 @@
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::db;
 use crate::faults;
 use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
 use crate::queue::{Change, Content, Entry, Next, Pause, Payload, Queue, State};
 
+/// An entry for somebody who may see everything.
+pub(crate) struct Revealed {
+    pub entry: Entry,
+    /// What the row that it refers to holds, in JSON; none where it refers to none that is there.
+    pub row: Option<String>,
+}
+
 impl Operate {
-    /// An entry as it is, for somebody who may see everything; that it was looked at is written down
-    /// first.
+    /// An entry as it is, with the row that it is about; that it was looked at is written down first.
     pub async fn reveal(
         &self,
         queue: Queue,
         id: &str,
         order: &Order,
-    ) -> Result<Entry, OperateError> {
+    ) -> Result<Revealed, OperateError> {
         let entry = self.get(queue, id).await?;
         let subject = subject(queue, id);
         let noted = Noted { action: "dlq.revealed", subject: &subject, before: None, after: None };
         self.note(order, noted).await?;
-        Ok(entry)
+        let row = match &entry.content {
+            Content::Letter(letter) => db::in_time(self.row(&letter.payload)).await?,
+            Content::Newer | Content::Unreadable => None,
+        };
+        Ok(Revealed { entry, row })
+    }
+
+    async fn row(&self, owed: &Payload) -> sqlx::Result<Option<String>> {
+        match owed {
+            Payload::StoredEvent { row_id } => {
+                match db::webhook_leases::get(&self.db, *row_id).await {
+                    Ok(event) => Ok(Some(String::from_utf8_lossy(&event.body).into_owned())),
+                    Err(sqlx::Error::RowNotFound) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+            Payload::OutboxRow { row_id } => {
+                let row = db::outbox::find(&self.db, *row_id).await?;
+                Ok(row.map(|row| {
+                    json!({
+                        "name": row.name, "distinct_id": row.distinct_id,
+                        "happened_at": row.happened_at, "properties": row.properties.0,
+                    })
+                    .to_string()
+                }))
+            }
+            Payload::Event { .. } | Payload::Job { .. } => Ok(None),
+        }
     }
 
     /// Replaces what an entry owes by another JSON object; the first one is kept with it. The audit
