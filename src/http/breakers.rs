@@ -174,7 +174,7 @@ impl OverrideBody {
 #[schema(as = BreakerReset)]
 struct ResetBody {
     /// Why, for the audit.
-    #[schema(value_type = String, min_length = 1, max_length = 1000, nullable = false, examples("they say that it is over"))]
+    #[schema(value_type = String, min_length = 1, max_length = 1000, required = false, examples("they say that it is over"))]
     reason: Option<String>,
 }
 

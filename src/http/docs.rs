@@ -11,10 +11,13 @@ use sha2::{Digest, Sha256};
 use utoipa::OpenApi;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, Content, ContentBuilder, Ref, RefOr, Response as Answer};
+use utoipa::openapi::{
+    Components, Content, ContentBuilder, Ref, RefOr, Required, Response as Answer, Schema,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::Config;
@@ -114,6 +117,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             operation.security = auth::scope_of(method, path).map(security);
+            if let Some(RefOr::T(body)) = &mut operation.request_body {
+                drop_null(body);
+            }
             add_problems(path, operation);
         }
     }
@@ -129,6 +135,23 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
         ("DELETE", &mut item.delete),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// A body that may be left out is no body then, and never `null`.
+fn drop_null(body: &mut RequestBody) {
+    let is_null = |schema: &RefOr<Schema>| {
+        serde_json::to_value(schema).is_ok_and(|schema| schema == json!({ "type": "null" }))
+    };
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        if let Some(RefOr::T(Schema::OneOf(either))) = &mut content.schema {
+            either.items.retain(|schema| !is_null(schema));
+            if let [only] = either.items.as_slice() {
+                content.schema = Some(only.clone());
+                body.required = Some(Required::False);
+            }
+        }
+    }
 }
 
 /// Either way to show a key that has this scope.

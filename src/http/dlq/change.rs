@@ -117,9 +117,9 @@ impl EditBody {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PurgeBody {
     /// `ready`, `scheduled` or `dead`; all three where nothing is said.
-    #[schema(value_type = String, examples("dead"))]
+    #[schema(value_type = String, required = false, examples("dead"))]
     state: Option<String>,
-    #[schema(value_type = String, min_length = 1, max_length = 1000, nullable = false, examples("a test that went wrong"))]
+    #[schema(value_type = String, min_length = 1, max_length = 1000, required = false, examples("a test that went wrong"))]
     reason: Option<String>,
 }
 
@@ -179,9 +179,9 @@ pub(super) async fn purge_queue(
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RestoreBody {
     /// One entry; everything that was deleted from the queue where nothing is said.
-    #[schema(value_type = String, examples("moyasar:0b5e7a5c"))]
+    #[schema(value_type = String, required = false, examples("moyasar:0b5e7a5c"))]
     id: Option<String>,
-    #[schema(value_type = String, min_length = 1, max_length = 1000, nullable = false, examples("deleted by mistake"))]
+    #[schema(value_type = String, min_length = 1, max_length = 1000, required = false, examples("deleted by mistake"))]
     reason: Option<String>,
 }
 

@@ -70,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InQueue {
 /// Why. It may be left out.
 #[derive(Deserialize, ToSchema)]
 struct ReasonBody {
-    #[schema(value_type = String, min_length = 1, max_length = 1000, nullable = false, examples("the provider is being changed over"))]
+    #[schema(value_type = String, min_length = 1, max_length = 1000, required = false, examples("the provider is being changed over"))]
     reason: Option<String>,
 }
 
