@@ -46,7 +46,7 @@ pub(super) struct StartBody {
     /// Whether the first entry has to succeed before any other is tried.
     #[schema(nullable = false)]
     one_first: Option<bool>,
-    #[schema(value_type = String, min_length = 1, max_length = 1000, nullable = false, examples("the provider is back"))]
+    #[schema(value_type = String, min_length = 1, max_length = 1000, required = false, examples("the provider is back"))]
     reason: Option<String>,
 }
 
@@ -56,19 +56,19 @@ pub(super) struct StartBody {
 #[schema(as = RedriveFilter)]
 struct FilterBody {
     /// `ready`, `scheduled` or `dead`, when it is its turn; all three where nothing is said.
-    #[schema(value_type = String, nullable = false, examples("dead"))]
+    #[schema(value_type = String, required = false, examples("dead"))]
     state: Option<String>,
     /// The class of the last failure.
-    #[schema(value_type = String, min_length = 1, max_length = 200, nullable = false, examples("unknown_payment"))]
+    #[schema(value_type = String, min_length = 1, max_length = 200, required = false, examples("unknown_payment"))]
     error: Option<String>,
     /// What could not be done.
-    #[schema(value_type = String, min_length = 1, max_length = 200, nullable = false, examples("moyasar"))]
+    #[schema(value_type = String, min_length = 1, max_length = 200, required = false, examples("moyasar"))]
     source: Option<String>,
     /// The fingerprint of a group.
-    #[schema(value_type = String, min_length = 1, max_length = 200, nullable = false, examples("5f2b8c1d9e0a4c37"))]
+    #[schema(value_type = String, min_length = 1, max_length = 200, required = false, examples("5f2b8c1d9e0a4c37"))]
     group: Option<String>,
     /// The request that it came with.
-    #[schema(value_type = String, min_length = 1, max_length = 200, nullable = false, examples("019b7e3c-5a10-7c3e-9d6f-0a1b2c3d4e5f"))]
+    #[schema(value_type = String, min_length = 1, max_length = 200, required = false, examples("019b7e3c-5a10-7c3e-9d6f-0a1b2c3d4e5f"))]
     request_id: Option<String>,
     /// Only what came longer ago than so many seconds.
     #[schema(maximum = 4_000_000_000_u64, nullable = false, examples(3600))]
