@@ -21,8 +21,7 @@ async fn given_up(world: &World) -> Bought {
 
 async fn replay_and_hold_the_books(world: World, bought: &Bought) {
     world.sandbox.clear_faults();
-    world.until_a_letter_is_due().await;
-    world.until_shown(bought, "paid").await;
+    world.until_replayed(bought).await;
     world.hold_the_books_of_one_sale().await;
     world.end().await;
 }

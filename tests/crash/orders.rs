@@ -40,7 +40,7 @@ async fn depth(world: &World) -> Option<u64> {
 }
 
 async fn end_paid(world: World, bought: &Bought) {
-    world.until_shown(bought, "paid").await;
+    world.until_replayed(bought).await;
     world.hold_the_books_of_one_sale().await;
     world.end().await;
 }
@@ -216,7 +216,6 @@ pub async fn a_pause(db: PgPool, step: &'static str) {
         .await;
     }
     world.until_dead().await;
-    world.until_a_letter_is_due().await;
     end_paid(world, &bought).await;
 }
 

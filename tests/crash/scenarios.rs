@@ -122,8 +122,7 @@ pub async fn a_given_up_event(db: PgPool, step: &'static str) {
     world.pay(&bought, good_card()).await;
     world.until_given_up().await;
     world.sandbox.clear_faults();
-    world.until_a_letter_is_due().await;
-    world.until_shown(&bought, "paid").await;
+    world.until_replayed(&bought).await;
     world.hold_the_books_of_one_sale().await;
     world.end().await;
 }
