@@ -141,7 +141,7 @@ fn report(results: &[(&'static str, f64)]) -> (String, Value, bool) {
     let page = format!(
         "# What a breaker costs\n\n\
          Written by `script/bench --breaker`: medians of rounds of {CALLS} calls with the real clock.\n\n\
-         - Machine: {machine}\n- Build: release code without link-time optimisation (profile `ci`)\n\n\
+         - Machine: {machine}\n- Build: as it ships (profile `release`)\n\n\
          | | ns | times an uncontended lock |\n|---|---|---|\n{rows}\n\
          - {mark}: a call through a closed breaker costs less than {PROMISED_NS} ns when nobody else calls\n"
     );

@@ -237,8 +237,8 @@ impl Machine {
         }
         match self.phase {
             Phase::Closed => {
-                self.count(verdict, is_slow, now);
-                if let Some(cause) = self.reason_to_open(now) {
+                let tally = self.count(verdict, is_slow, now);
+                if let Some(cause) = self.reason_to_open(tally) {
                     self.open(cause, self.first_cooldown(), verdict.asked_for(), now);
                 }
             }
@@ -355,18 +355,17 @@ impl Machine {
         }
     }
 
-    fn count(&mut self, verdict: Verdict, is_slow: bool, now: Instant) {
+    fn count(&mut self, verdict: Verdict, is_slow: bool, now: Instant) -> Tally {
         let is_failure = matches!(verdict, Verdict::Outage { .. });
         self.failures = if is_failure { self.failures.saturating_add(1) } else { 0 };
         let call = Tally { calls: 1, failures: is_failure.into(), slow: is_slow.into() };
-        self.window.add(call, now);
+        self.window.add(call, now)
     }
 
-    fn reason_to_open(&mut self, now: Instant) -> Option<Cause> {
+    fn reason_to_open(&self, tally: Tally) -> Option<Cause> {
         if self.failures >= self.rules.consecutive_failures.max(1) {
             return Some(Cause::ConsecutiveFailures);
         }
-        let tally = self.window.tally(now);
         if tally.calls < self.rules.minimum_calls {
             return None;
         }

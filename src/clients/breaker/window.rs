@@ -36,12 +36,14 @@ impl Tally {
 /// most 59/60 of its length is. It may also slide with the calls: then only the newest ones count.
 #[derive(Debug)]
 pub(super) struct Window {
-    epoch: Instant,
-    bucket_millis: u64,
+    bucket_length: Duration,
+    /// The number of the bucket that takes calls now, and when it ends.
+    current: u64,
+    current_end: Instant,
     /// At most so many calls count; none: all that are young enough.
     most: Option<NonZeroU32>,
-    /// Only buckets that hold calls, oldest first, each with its number since the epoch. Where calls
-    /// leave one by one, each has a bucket of its own.
+    /// Only buckets that hold calls, oldest first, each with its number. Where calls leave one by one,
+    /// each has a bucket of its own.
     buckets: VecDeque<(u64, Tally)>,
     total: Tally,
 }
@@ -49,21 +51,25 @@ pub(super) struct Window {
 impl Window {
     /// An empty window of the given length in time, and in calls if that is not zero. It starts now.
     pub fn new(length: Duration, most: u32, now: Instant) -> Self {
+        let millis = u64::try_from((length / BUCKETS).as_millis()).unwrap_or(u64::MAX);
         Self {
-            epoch: now,
-            bucket_millis: millis(length / BUCKETS).max(1),
+            bucket_length: Duration::from_millis(millis.max(1)),
+            current: 0,
+            current_end: now,
             most: NonZeroU32::new(most),
             buckets: VecDeque::new(),
             total: Tally::default(),
         }
     }
 
-    /// Counts a call that ended now.
-    pub fn add(&mut self, call: Tally, now: Instant) {
-        let current = self.slide(now);
+    /// Counts a call that ended now; tells of all that count.
+    pub fn add(&mut self, call: Tally, now: Instant) -> Tally {
+        self.slide(now);
         match self.buckets.back_mut() {
-            Some((number, tally)) if self.most.is_none() && *number >= current => tally.add(call),
-            _ => self.buckets.push_back((current, call)),
+            Some((number, tally)) if self.most.is_none() && *number == self.current => {
+                tally.add(call);
+            }
+            _ => self.buckets.push_back((self.current, call)),
         }
         self.total.add(call);
         if self.most.is_some_and(|most| self.total.calls > most.get())
@@ -71,6 +77,7 @@ impl Window {
         {
             self.total.take(oldest);
         }
+        self.total
     }
 
     /// The calls of the last window length.
@@ -85,23 +92,24 @@ impl Window {
         self.total = Tally::default();
     }
 
-    /// Lets go of what is too old; returns the number of the current bucket.
-    fn slide(&mut self, now: Instant) -> u64 {
-        let current = millis(now.saturating_duration_since(self.epoch)) / self.bucket_millis;
-        while let Some((number, tally)) = self.buckets.front().copied() {
-            if number + u64::from(BUCKETS) > current {
-                break;
+    /// Lets go of what is too old, bucket by bucket; those of a rest that held no calls are skipped.
+    fn slide(&mut self, now: Instant) {
+        while self.current_end <= now {
+            if self.buckets.is_empty() {
+                let idle = now.saturating_duration_since(self.current_end).as_millis();
+                let skipped = idle / self.bucket_length.as_millis().max(1);
+                self.current_end += self.bucket_length * u32::try_from(skipped).unwrap_or(u32::MAX);
             }
-            self.total.take(tally);
-            self.buckets.pop_front();
+            self.current += 1;
+            self.current_end += self.bucket_length;
+            while let Some((number, tally)) = self.buckets.front().copied()
+                && number + u64::from(BUCKETS) <= self.current
+            {
+                self.total.take(tally);
+                self.buckets.pop_front();
+            }
         }
-        current
     }
-}
-
-/// Half a billion years fit in; they are divided in one step, which the whole nanoseconds are not.
-fn millis(time: Duration) -> u64 {
-    time.as_secs().saturating_mul(1_000) + u64::from(time.subsec_millis())
 }
 
 #[cfg(test)]
@@ -201,12 +209,24 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_window_goes_on_in_the_same_steps_however_long_nothing_happened() {
+        let (mut window, epoch) = window();
+        for hour in [1, 1_000, 1_000_000] {
+            let call = at(epoch, hour * 3_600_000 + 999);
+            window.add(FAILED, call);
+            assert_eq!(window.tally(at(call, 59_000)), FAILED);
+            assert_eq!(window.tally(at(call, 59_001)), Tally::default());
+        }
+    }
+
+    #[test]
     fn a_window_shorter_than_a_second_slides_by_milliseconds() {
         let epoch = Clock::default().monotonic();
         let mut window = Window::new(Duration::from_millis(600), 0, epoch);
+        window.add(FAILED, epoch);
         window.add(FAILED, at(epoch, 9));
         window.add(FAILED, at(epoch, 10));
-        assert_eq!(window.tally(at(epoch, 599)).calls, 2);
+        assert_eq!(window.tally(at(epoch, 599)).calls, 3);
         assert_eq!(window.tally(at(epoch, 600)).calls, 1);
         assert_eq!(window.tally(at(epoch, 610)).calls, 0);
     }
