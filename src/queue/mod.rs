@@ -27,7 +27,7 @@ pub use groups::Group;
 pub use letter::{Extra, Letter, Payload};
 pub use letters::{Letters, PushError, Pushed, backed};
 pub use names::{Queue, State};
-pub use operator::{Change, Next, Restored};
+pub use operator::{Change, Restored};
 pub use pages::{Entry, Filter, Matching, Page};
 pub use predecessors::{Adoption, OldList, Tail};
 pub use tidy::KEPT;

@@ -1,19 +1,16 @@
-//! What an operator does to letters: delete, restore, edit, make ready. Nothing here is for good at once.
+//! What an operator does to letters: delete, restore, edit. Nothing here is for good at once.
 
 use chrono::{DateTime, Utc};
 use redis::RedisResult;
 use uuid::Uuid;
 
-use super::cursor::Cursor;
 use super::letter::{Letter, Payload};
 use super::letters::{Letters, json};
-use super::names::{Queue, State};
-use super::pages::{Filter, Page};
+use super::names::Queue;
 use super::work::Content;
 
 const DELETE: &str = include_str!("scripts/delete.lua");
 const RESTORE: &str = include_str!("scripts/restore.lua");
-const MAKE_READY: &str = include_str!("scripts/make_ready.lua");
 const EDIT: &str = include_str!("scripts/edit.lua");
 
 /// How many letters one script moves.
@@ -43,15 +40,6 @@ impl Change {
     }
 }
 
-/// What an edited letter does next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
-    /// What it would have done.
-    AsBefore,
-    /// A worker may take it at once.
-    Ready,
-}
-
 /// What became of a part of the bin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Restored {
@@ -75,30 +63,6 @@ impl Letters {
     ) -> RedisResult<Vec<Change>> {
         let mut delete = self.script(&[DELETE], queue, now);
         self.changes(delete.arg(by).arg(ids)).await
-    }
-
-    /// Moves some hundred letters that match to the bin, oldest first, and tells their ids. What somebody
-    /// has in hand stays.
-    pub async fn purge_page(
-        &self,
-        queue: Queue,
-        filter: &Filter,
-        after: Option<&Cursor>,
-        by: &str,
-        now: DateTime<Utc>,
-    ) -> RedisResult<Page<String>> {
-        let mut filter = filter.clone();
-        if filter.states.is_empty() {
-            filter.states = State::ALL.into();
-        }
-        filter.states.retain(|state| *state != State::InFlight);
-        if filter.states.is_empty() {
-            return Ok(Page { items: Vec::new(), next: None });
-        }
-        let Page { items, next } = self.page_ids(queue, &filter, after, PAGE, now).await?;
-        let changes = self.delete(queue, &items, by, now).await?;
-        let is_done = |(id, change): (String, Change)| (change == Change::Done).then_some(id);
-        Ok(Page { items: items.into_iter().zip(changes).filter_map(is_done).collect(), next })
     }
 
     /// Takes letters out of the bin, each to the state that it had. One whose id is in the queue again
@@ -135,24 +99,12 @@ impl Letters {
         Ok(Restored { restored, skipped, is_over: changes.len() < PAGE })
     }
 
-    /// Lets workers take letters at once that are scheduled or dead.
-    pub async fn make_ready(
-        &self,
-        queue: Queue,
-        ids: &[String],
-        now: DateTime<Utc>,
-    ) -> RedisResult<Vec<Change>> {
-        let mut make_ready = self.script(&[MAKE_READY], queue, now);
-        self.changes(make_ready.arg(ids)).await
-    }
-
     /// Writes the body of a job anew. What it was first stays with it. Anything else than a job differs.
     pub async fn edit(
         &self,
         queue: Queue,
         id: &str,
         body: &str,
-        next: Next,
         now: DateTime<Utc>,
     ) -> RedisResult<Change> {
         let mut read = redis::cmd("HGET");
@@ -163,7 +115,6 @@ impl Letters {
         let Some(edited) = edited(*letter, body) else { return Ok(Change::Differs) };
         let mut edit = self.script(&[EDIT], queue, now);
         edit.arg(id).arg(&written).arg(json(&edited)?);
-        edit.arg(if next == Next::Ready { "ready" } else { "" });
         let code: u32 = self.redis.rest.ask(&edit).await?;
         Ok(Change::of(code))
     }

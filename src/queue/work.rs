@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use redis::{RedisError, RedisResult};
+use redis::RedisResult;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
@@ -16,7 +16,6 @@ use super::pages::{Filter, Page};
 const TAKE: &str = include_str!("scripts/take.lua");
 const TAKE_THESE: &str = include_str!("scripts/take_these.lua");
 const SETTLE: &str = include_str!("scripts/settle.lua");
-const EXTEND: &str = include_str!("scripts/extend.lua");
 
 /// A letter that was taken for a replay. It stays in Redis until it is settled; until the lease ends
 /// nobody else gets it.
@@ -200,22 +199,6 @@ impl Letters {
         Ok(Page { items: items.collect(), next })
     }
 
-    /// Lets leases end at `until`; `false` for one that had ended.
-    pub async fn extend(
-        &self,
-        queue: Queue,
-        in_hand: &[&InHand],
-        until: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> RedisResult<Vec<bool>> {
-        let mut extend = self.script(&[EXTEND], queue, now);
-        extend.arg(until.timestamp_millis());
-        for held in in_hand {
-            extend.arg(&held.id).arg(&held.token);
-        }
-        self.redis.rest.ask(&extend).await
-    }
-
     /// Ends leases, in one round trip; `false` for one that had ended, and then somebody else has the
     /// letter or had it.
     pub async fn settle(
@@ -243,57 +226,8 @@ impl Letters {
         self.redis.rest.ask(&settle).await
     }
 
-    /// Forgets a letter that was settled.
-    pub async fn acknowledge(
-        &self,
-        queue: Queue,
-        in_hand: &InHand,
-        now: DateTime<Utc>,
-    ) -> RedisResult<bool> {
-        self.settle_one(queue, now, in_hand, Verdict::Done).await
-    }
-
-    /// Gives a letter back, due at `due_at`; without a `letter` as it was.
-    pub async fn give_back(
-        &self,
-        queue: Queue,
-        in_hand: &InHand,
-        letter: Option<&Letter>,
-        due_at: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> RedisResult<bool> {
-        self.settle_one(queue, now, in_hand, Verdict::Back { letter, due_at }).await
-    }
-
-    /// Gives a letter up; without a `letter` as it was.
-    pub async fn bury(
-        &self,
-        queue: Queue,
-        in_hand: &InHand,
-        letter: Option<&Letter>,
-        now: DateTime<Utc>,
-    ) -> RedisResult<bool> {
-        self.settle_one(queue, now, in_hand, Verdict::Dead { letter }).await
-    }
-
-    async fn settle_one(
-        &self,
-        queue: Queue,
-        now: DateTime<Utc>,
-        in_hand: &InHand,
-        verdict: Verdict<'_>,
-    ) -> RedisResult<bool> {
-        let settled = self.settle(queue, now, &[(in_hand, verdict)]).await?;
-        settled.first().copied().ok_or_else(no_answer)
-    }
-
     /// What the tokens of this process begin with, and something that nobody has used.
     fn token(&self) -> String {
         format!("{}{}", self.process, Uuid::new_v4())
     }
-}
-
-/// A script answered less than it was asked.
-pub(super) fn no_answer() -> RedisError {
-    (redis::ErrorKind::UnexpectedReturnType, "a script left something out").into()
 }

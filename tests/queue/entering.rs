@@ -1,7 +1,7 @@
 //! How letters get in, and what becomes of one that is there already.
 
 use chrono::TimeDelta;
-use dealix::queue::{Letter, Payload, Pushed, Queue, State};
+use dealix::queue::{Letter, Payload, Pushed, Queue, State, Verdict};
 use uuid::Uuid;
 
 use crate::world::{QUEUE, World, at, letter, noon, read};
@@ -31,14 +31,14 @@ async fn a_letter_is_pushed_once_in_whatever_state_it_is() {
     world.push_all(&["ready", "held", "dead"]).await;
     let mut taken = world.take(at(9), 2).await;
     let held = taken.remove(1);
-    assert!(world.letters.give_back(QUEUE, &taken[0], None, at(9), at(9)).await.unwrap());
+    assert!(world.settle(&taken[0], Verdict::Back { letter: None, due_at: at(9) }, at(9)).await);
     world.letters.push_dead(QUEUE, &letter("buried", 3), at(9)).await.unwrap();
     for id in ["ready", "held", "dead", "buried"] {
         let again = Letter { error: "again".into(), ..letter(id, 30) };
         assert_eq!(world.letters.push(QUEUE, &again, at(30)).await.unwrap(), Pushed::Known);
         assert_eq!(read(&world.get(id, at(9)).await.content).error, "it was refused", "{id}");
     }
-    assert!(world.letters.acknowledge(QUEUE, &held, at(9)).await.unwrap());
+    assert!(world.settle(&held, Verdict::Done, at(9)).await);
     assert_eq!(world.counts(at(9)).await, [2, 0, 0, 1]);
     world.audit();
 }
@@ -68,7 +68,7 @@ async fn a_stored_event_replaces_the_event_itself_and_is_found_by_its_own_error(
     assert_eq!((entry.state, entry.due_at), (State::Scheduled, Some(at(600))));
     assert_eq!(*read(&entry.content), Letter { is_changed: true, ..stored.clone() });
     assert_eq!(entry.error_class, "unknown");
-    assert!(!world.letters.acknowledge(QUEUE, &held, at(5)).await.unwrap());
+    assert!(!world.settle(&held, Verdict::Done, at(5)).await);
     // What says so already stays, also what a later release wrote.
     let later = Letter { error: "later".into(), ..stored };
     assert_eq!(world.letters.take_over(QUEUE, &later, at(6)).await.unwrap(), Pushed::Known);

@@ -60,17 +60,15 @@ async fn a_lease_that_ends_gives_the_letter_back_and_its_holder_has_nothing_to_s
     world.push(&letter("a", 0)).await;
     let first = world.take_one(noon()).await;
     assert_eq!(world.get("a", at(29)).await.lease_until, Some(at(30)));
-    assert_eq!(world.letters.extend(QUEUE, &[&first], at(60), at(29)).await.unwrap(), [true]);
-    assert_eq!(world.state("a", at(59)).await, Some(State::InFlight));
+    assert_eq!(world.state("a", at(29)).await, Some(State::InFlight));
     let mut again = world.other.take(QUEUE, at(60), LEASE, 1).await.unwrap();
     let second = again.remove(0);
     assert_eq!(second.deaths, 1);
-    assert!(!world.letters.acknowledge(QUEUE, &first, at(60)).await.unwrap());
-    assert!(!world.letters.give_back(QUEUE, &first, None, at(60), at(60)).await.unwrap());
-    assert!(!world.letters.bury(QUEUE, &first, None, at(60)).await.unwrap());
-    assert_eq!(world.letters.extend(QUEUE, &[&first], at(99), at(60)).await.unwrap(), [false]);
+    assert!(!world.settle(&first, Verdict::Done, at(60)).await);
+    assert!(!world.settle(&first, Verdict::Back { letter: None, due_at: at(60) }, at(60)).await);
+    assert!(!world.settle(&first, Verdict::Dead { letter: None }, at(60)).await);
     world.audit();
-    assert!(world.letters.acknowledge(QUEUE, &second, at(60)).await.unwrap());
+    assert!(world.settle(&second, Verdict::Done, at(60)).await);
     assert_eq!(world.counts(at(60)).await, [0; 4]);
     world.audit();
 }
@@ -91,7 +89,7 @@ async fn a_letter_whose_worker_died_is_taken_alone_until_a_worker_gives_it_back(
     assert_eq!(ids(&world.take(at(9), 3).await), ["a"]);
     let alone = world.take(at(9), 3).await;
     assert_eq!((ids(&alone), alone[0].deaths), (vec!["b".to_owned()], 2));
-    world.letters.give_back(QUEUE, &alone[0], None, at(9), at(9)).await.unwrap();
+    world.settle(&alone[0], Verdict::Back { letter: None, due_at: at(9) }, at(9)).await;
     assert_eq!(ids(&world.take(at(9), 3).await), ["c", "b"]);
     world.audit();
 }
@@ -166,7 +164,7 @@ async fn a_drain_takes_each_letter_at_most_once_and_none_that_comes_later() {
         let page = page.await.unwrap();
         for held in &page.items {
             seen.push(held.id().into_owned());
-            world.letters.give_back(QUEUE, held, None, at(9), at(9)).await.unwrap();
+            world.settle(held, Verdict::Back { letter: None, due_at: at(9) }, at(9)).await;
         }
         after = page.next;
         if after.is_none() {
@@ -186,8 +184,8 @@ async fn what_cannot_be_read_is_handed_out_as_such_and_can_be_set_aside() {
     let taken = world.take(at(9), 9).await;
     assert!(matches!(taken[0].content, Content::Unreadable));
     assert!(matches!(taken[1].content, Content::Newer));
-    assert!(world.letters.bury(QUEUE, &taken[0], None, at(9)).await.unwrap());
-    assert!(world.letters.give_back(QUEUE, &taken[1], None, at(300), at(9)).await.unwrap());
+    assert!(world.settle(&taken[0], Verdict::Dead { letter: None }, at(9)).await);
+    assert!(world.settle(&taken[1], Verdict::Back { letter: None, due_at: at(300) }, at(9)).await);
     assert_eq!(world.counts(at(9)).await, [0, 1, 0, 1]);
     let entry = world.get("broken", at(9)).await;
     assert!(matches!(entry.content, Content::Unreadable));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use dealix::queue::{Cursor, Filter, Letter, Matching, State};
+use dealix::queue::{Cursor, Filter, Letter, Matching, State, Verdict};
 
 use crate::world::{QUEUE, World, at, letter, noon};
 
@@ -154,8 +154,8 @@ async fn failures_of_a_kind_are_one_group() {
 
     // What is given up says when that was; what is settled leaves, and is remembered for a while.
     let taken = world.take(at(4), 2).await;
-    world.letters.bury(QUEUE, &taken[0], None, at(5)).await.unwrap();
-    world.letters.acknowledge(QUEUE, &taken[1], at(6)).await.unwrap();
+    world.settle(&taken[0], Verdict::Dead { letter: None }, at(5)).await;
+    world.settle(&taken[1], Verdict::Done, at(6)).await;
     let groups = world.letters.groups(QUEUE, None, 9, at(6)).await.unwrap().items;
     assert_eq!((groups[0].count, groups[0].first_dead_at), (1, Some(at(5))));
     world.letters.delete(QUEUE, &["a".into()], "ops", at(7)).await.unwrap();

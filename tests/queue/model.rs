@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use dealix::queue::{Change, Filter, InHand, Letter, Letters, Next, Pause, Pushed, Reach, Verdict};
+use dealix::queue::{Change, Filter, InHand, Letter, Letters, Pause, Pushed, Reach, Verdict};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
 use crate::world::{LEASE, QUEUE, World, ids, letter, noon};
@@ -19,11 +19,9 @@ enum Move {
     Take { is_other: bool, limit: usize },
     TakeThese { mask: u8, is_dead_meant: bool },
     Settle { nth: usize, ending: Ending },
-    Extend { nth: usize },
     Delete { mask: u8 },
     Restore { mask: u8 },
-    MakeReady { mask: u8 },
-    Edit { id: usize, is_ready: bool },
+    Edit { id: usize },
     Pause,
     Resume,
     Wait { seconds: i64 },
@@ -55,11 +53,9 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => (mask(), any::<bool>())
             .prop_map(|(mask, is_dead_meant)| Move::TakeThese { mask, is_dead_meant }),
         4 => (0..8_usize, ending).prop_map(|(nth, ending)| Move::Settle { nth, ending }),
-        1 => (0..8_usize).prop_map(|nth| Move::Extend { nth }),
         1 => mask().prop_map(|mask| Move::Delete { mask }),
         1 => mask().prop_map(|mask| Move::Restore { mask }),
-        1 => mask().prop_map(|mask| Move::MakeReady { mask }),
-        1 => (id(), any::<bool>()).prop_map(|(id, is_ready)| Move::Edit { id, is_ready }),
+        1 => id().prop_map(|id| Move::Edit { id }),
         1 => Just(Move::Pause),
         2 => Just(Move::Resume),
         2 => (1..40_i64).prop_map(|seconds| Move::Wait { seconds }),
@@ -309,32 +305,17 @@ impl Both {
         }
     }
 
-    /// Makes one ready in the model, if it is not in hand.
-    fn make_ready(&mut self, id: &'static str) -> Change {
-        let now = self.model.now;
-        match self.model.letters.get_mut(id) {
-            None => Change::Missing,
-            Some(Known { place: Place::Held { .. }, .. }) => Change::InFlight,
-            Some(known) => {
-                if !matches!(known.place, Place::Waits { due } if due <= now) {
-                    known.place = Place::Waits { due: now };
-                }
-                Change::Done
-            }
-        }
-    }
-
-    async fn edit(&mut self, id: usize, is_ready: bool) {
+    async fn edit(&mut self, id: usize) {
         self.model.look(false);
-        let (id, next) = (IDS[id], if is_ready { Next::Ready } else { Next::AsBefore });
         let body = format!(r#"{{"edited":{}}}"#, self.model.now);
         let now = time(self.model.now);
-        let change = self.letters().edit(QUEUE, id, &body, next, now).await.unwrap();
-        let before = self.model.letters.get(id).copied();
-        assert_eq!(change, self.make_ready(id));
-        if !is_ready && let Some(before) = before {
-            self.model.letters.insert(id, before);
-        }
+        let change = self.letters().edit(QUEUE, IDS[id], &body, now).await.unwrap();
+        let expected = match self.model.letters.get(IDS[id]) {
+            None => Change::Missing,
+            Some(Known { place: Place::Held { .. }, .. }) => Change::InFlight,
+            Some(Known { place: Place::Waits { .. } | Place::Dead, .. }) => Change::Done,
+        };
+        assert_eq!(change, expected);
     }
 
     async fn make(&mut self, one: Move) {
@@ -378,30 +359,9 @@ impl Both {
                 self.hold(&expected, taken.in_hand);
             }
             Move::Settle { nth, ending } => self.settle(nth, ending).await,
-            Move::Extend { nth } => {
-                let Some((id, held)) = self.in_hand.get(nth) else { return };
-                let until = self.model.now + 60;
-                let extended = self.letters().extend(QUEUE, &[held], time(until), now).await;
-                let mut is_ours = false;
-                if let Some(Known { place: Place::Held { by, until: ends, .. }, .. }) =
-                    self.model.letters.get_mut(id)
-                    && *by == nth
-                {
-                    (*ends, is_ours) = (until, true);
-                }
-                assert_eq!(extended.unwrap(), [is_ours]);
-            }
             Move::Delete { mask } => self.delete(&meant(mask)).await,
             Move::Restore { mask } => self.restore(&meant(mask)).await,
-            Move::MakeReady { mask } => {
-                self.model.look(false);
-                let wanted = meant(mask);
-                let changes = self.letters().make_ready(QUEUE, &owned(&wanted), now).await.unwrap();
-                for (id, change) in wanted.into_iter().zip(changes) {
-                    assert_eq!(change, self.make_ready(id), "{id}");
-                }
-            }
-            Move::Edit { id, is_ready } => self.edit(id, is_ready).await,
+            Move::Edit { id } => self.edit(id).await,
             Move::Pause => {
                 let pause = Pause { by: "ops".into(), reason: "a test".into(), at: now };
                 self.letters().pause(QUEUE, &pause).await.unwrap();

@@ -2,10 +2,10 @@
 
 use chrono::TimeDelta;
 use dealix::queue::Change::{self, Done, InFlight, Missing};
-use dealix::queue::{Filter, KEPT, Letter, Next, Payload, Restored, State};
+use dealix::queue::{Filter, KEPT, Letter, Payload, Reach, Restored, State};
 use redis::Commands;
 
-use crate::world::{QUEUE, World, at, letter, noon, read};
+use crate::world::{LEASE, QUEUE, World, at, letter, noon, read};
 
 fn these(ids: &[&str]) -> Vec<String> {
     ids.iter().map(|id| (*id).to_owned()).collect()
@@ -35,34 +35,20 @@ async fn what_is_deleted_returns_to_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_purge_takes_what_matches_and_nothing_that_somebody_has_in_hand() {
+async fn the_bin_is_emptied_part_by_part_and_skips_what_is_there_again() {
     let mut world = World::new();
-    for number in 0..1_100 {
-        let id = format!("{number:04}");
-        world.letters.push_dead(QUEUE, &letter(&id, number), at(number)).await.unwrap();
+    let ids: Vec<_> = (0..450).map(|number| format!("{number:04}")).collect();
+    for (second, id) in (0..).zip(&ids) {
+        world.letters.push_dead(QUEUE, &letter(id, second), at(second)).await.unwrap();
     }
-    world.push_all(&["held", "ready"]).await;
     let now = at(2_000);
-    assert_eq!(world.take(now, 1).await.len(), 1);
-    let mark = world.letters.high_water(QUEUE).await.unwrap();
-    world.push(&letter("new", 0)).await;
-    let filter = Filter { mark: Some(mark), ..Filter::default() };
-    let (mut purged, mut after) = (0, None);
-    loop {
-        let page = world.letters.purge_page(QUEUE, &filter, after.as_ref(), "ops", now);
-        let page = page.await.unwrap();
-        purged += page.items.len();
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
+    for page in ids.chunks(200) {
+        world.letters.delete(QUEUE, page, "ops", now).await.unwrap();
     }
-    assert_eq!(purged, 1_101);
-    assert_eq!(world.counts(now).await, [1, 0, 1, 0]);
-    world.audit();
+    assert_eq!(world.counts(now).await, [0; 4]);
 
     // One is there again meanwhile, and stays.
-    world.push(&letter("0500", 7_777)).await;
+    world.push(&letter("0050", 7_777)).await;
     let (mut restored, mut skipped) = (0, 0);
     loop {
         let part = world.letters.restore_page(QUEUE, skipped, now).await.unwrap();
@@ -72,8 +58,8 @@ async fn a_purge_takes_what_matches_and_nothing_that_somebody_has_in_hand() {
             break;
         }
     }
-    assert_eq!((restored, skipped), (1_100, 1));
-    assert_eq!(world.get("0500", now).await.created_at, at(7_777));
+    assert_eq!((restored, skipped), (449, 1));
+    assert_eq!(world.get("0050", now).await.created_at, at(7_777));
     assert_eq!(world.letters.stats(QUEUE, now).await.unwrap().binned, 1);
     world.audit();
 }
@@ -97,40 +83,28 @@ async fn an_edit_keeps_what_was_owed_first() {
     let mut world = World::new();
     world.letters.push_dead(QUEUE, &letter("a", 0), at(0)).await.unwrap();
     let letters = world.letters.clone();
-    let edit = |body: &'static str, next| letters.edit(QUEUE, "a", body, next, at(1));
-    assert_eq!(edit(r#"{"n":2}"#, Next::AsBefore).await.unwrap(), Done);
+    let edit = |body: &'static str| letters.edit(QUEUE, "a", body, at(1));
+    assert_eq!(edit(r#"{"n":2}"#).await.unwrap(), Done);
     assert_eq!(world.state("a", at(1)).await, Some(State::Dead));
-    assert_eq!(edit(r#"{"n": 3.50}"#, Next::Ready).await.unwrap(), Done);
+    assert_eq!(edit(r#"{"n": 3.50}"#).await.unwrap(), Done);
     let entry = world.get("a", at(1)).await;
     let edited = read(&entry.content);
     assert!(edited.payload == Payload::Job { body: r#"{"n": 3.50}"#.into() });
     assert!(edited.original == Some(letter("a", 0).payload));
-    assert_eq!((entry.state, edited.attempt), (State::Ready, 1));
+    assert_eq!((entry.state, edited.attempt), (State::Dead, 1));
     world.audit();
-    let _held = world.take_one(at(1)).await;
-    assert_eq!(edit("{}", Next::Ready).await.unwrap(), InFlight);
-    assert_eq!(world.letters.edit(QUEUE, "b", "{}", Next::Ready, at(1)).await.unwrap(), Missing);
+    let taken =
+        world.letters.take_these(QUEUE, &these(&["a"]), Reach::AlsoDead, at(1), LEASE).await;
+    assert_eq!(taken.unwrap().in_hand.len(), 1);
+    assert_eq!(edit("{}").await.unwrap(), InFlight);
+    assert_eq!(world.letters.edit(QUEUE, "b", "{}", at(1)).await.unwrap(), Missing);
     let row = Payload::OutboxRow { row_id: uuid::Uuid::nil() };
     world.push(&Letter { payload: row, ..letter("row", 2) }).await;
     let () = world.raw.hset(world.key("letters"), "a", "{").unwrap();
     for id in ["row", "a"] {
-        let change = world.letters.edit(QUEUE, id, "{}", Next::Ready, at(2)).await.unwrap();
+        let change = world.letters.edit(QUEUE, id, "{}", at(2)).await.unwrap();
         assert_eq!(change, Change::Differs, "{id}");
     }
-}
-
-#[tokio::test]
-async fn an_operator_makes_ready_what_is_scheduled_or_dead() {
-    let mut world = World::new();
-    world.push_all(&["held", "ready"]).await;
-    assert_eq!(world.take(at(0), 1).await.len(), 1);
-    world.push(&Letter { next_attempt_at: at(99), ..letter("scheduled", 2) }).await;
-    world.letters.push_dead(QUEUE, &letter("dead", 3), at(3)).await.unwrap();
-    let ids = these(&["held", "ready", "scheduled", "dead", "gone"]);
-    let changes = world.letters.make_ready(QUEUE, &ids, at(4)).await.unwrap();
-    assert_eq!(changes, [InFlight, Done, Done, Done, Missing]);
-    assert_eq!(world.counts(at(4)).await, [3, 0, 1, 0]);
-    world.audit();
 }
 
 #[tokio::test]

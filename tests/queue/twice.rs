@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dealix::queue::{Change, Letters, Next, Redis, Restored};
+use dealix::queue::{Change, Letters, Redis, Restored};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -110,13 +110,13 @@ async fn an_order_whose_answer_is_lost_is_told_to_be_done() {
     let one = |id: &str| vec![id.to_owned()];
     // By now Redis knows the scripts, and the connection is there.
     let known = one("known");
-    letters.edit(QUEUE, "known", "{}", Next::AsBefore, at(9)).await.unwrap();
+    letters.edit(QUEUE, "known", "{}", at(9)).await.unwrap();
     letters.delete(QUEUE, &known, "ops", at(9)).await.unwrap();
     letters.restore(QUEUE, &known, at(9)).await.unwrap();
 
     // The letter is read first: the second answer is the one that tells.
     lossy.lose(2);
-    let edit = letters.edit(QUEUE, "a", r#"{"n":2}"#, Next::AsBefore, at(10));
+    let edit = letters.edit(QUEUE, "a", r#"{"n":2}"#, at(10));
     assert_eq!(edit.await.unwrap(), Change::Done);
     assert!(lossy.has_lost());
 

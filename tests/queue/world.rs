@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use dealix::queue::{
     Content, Counts, Entry, Extra, Filter, InHand, Letter, Letters, Page, Payload, Pushed, Queue,
-    Redis, State,
+    Redis, State, Verdict,
 };
 use redis::Commands;
 use uuid::Uuid;
@@ -52,6 +52,11 @@ impl World {
         };
         let raw = redis::Client::open(url).unwrap().get_connection().unwrap();
         Self { letters: seen(), other: seen(), raw, prefix }
+    }
+
+    /// Ends a lease; `false` for one that had ended.
+    pub async fn settle(&self, held: &InHand, verdict: Verdict<'_>, now: DateTime<Utc>) -> bool {
+        self.letters.settle(QUEUE, now, &[(held, verdict)]).await.unwrap() == [true]
     }
 
     /// The name of a key of the queue.

@@ -1,6 +1,6 @@
--- Writes a letter anew that is as it was read, and makes it ready if asked: 1 done, also by the same
+-- Writes a letter anew that is as it was read: 1 done, also by the same
 -- words before, 0 not there, 2 in hand, 3 changed meanwhile.
--- ARGV: id, the letter as it was read, the letter, `ready` or ''
+-- ARGV: id, the letter as it was read, the letter
 advance()
 local id = ARGV[3]
 local state = state_of(id)
@@ -10,9 +10,4 @@ if written == ARGV[5] and written ~= ARGV[4] then return 1 end
 if state == 'in_flight' then return 2 end
 if written ~= ARGV[4] then return 3 end
 call('hset', base .. 'letters', id, ARGV[5])
-if ARGV[6] == 'ready' and state ~= 'ready' then
-  local created = tonumber(call('zscore', base .. state, id))
-  leave(id)
-  wait(id, created, now)
-end
 return 1

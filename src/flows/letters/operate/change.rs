@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::db;
 use crate::faults;
 use crate::flows::letters::operate::{Noted, Operate, OperateError, Order, subject};
-use crate::queue::{Change, Content, Entry, Next, Pause, Payload, Queue, State};
+use crate::queue::{Change, Content, Entry, Pause, Payload, Queue, State};
 
 /// An entry for somebody who may see everything.
 pub(crate) struct Revealed {
@@ -88,7 +88,7 @@ impl Operate {
         self.note(order, noted).await?;
         faults::step("edit_noted");
         let now = self.clock.now();
-        match self.letters.edit(queue, id, payload, Next::AsBefore, now).await? {
+        match self.letters.edit(queue, id, payload, now).await? {
             Change::Done => self.get(queue, id).await,
             Change::Missing => Err(OperateError::NotFound),
             Change::InFlight => Err(OperateError::InFlight),
