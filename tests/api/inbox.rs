@@ -35,6 +35,15 @@ fn assert_unstored(answer: &Answer) {
     assert!(!answer.header("retry-after").is_empty());
 }
 
+/// Each says that the event is kept, or that it is not: a machine that is too busy to be told in time by
+/// its stores may only say that. Tells how many were turned away; somebody was not.
+fn assert_kept_or_turned_away(answers: &[Answer]) -> usize {
+    let away: Vec<_> = answers.iter().filter(|it| it.status != StatusCode::OK).collect();
+    away.iter().for_each(|answer| assert_unstored(answer));
+    assert!(away.len() < answers.len());
+    away.len()
+}
+
 fn count(answers: &[Answer], word: &str) -> usize {
     answers.iter().filter(|answer| answer.json()["status"] == word).count()
 }
@@ -154,7 +163,9 @@ async fn a_redis_that_is_out_of_memory_is_not_answered_for(db: PgPool) {
 async fn the_same_event_a_hundred_times_at_once_without_redis_is_one(db: PgPool) {
     let shop = Shop::open_with(db, &[("REDIS_URL", NOWHERE)]).await;
     let answers = deliver_often(&shop, &event(&json!({})), 100).await;
-    assert_eq!((count(&answers, "ok"), count(&answers, "duplicate")), (1, 99));
+    let busy = assert_kept_or_turned_away(&answers);
+    assert!(count(&answers, "ok") <= 1);
+    assert_eq!(count(&answers, "ok") + count(&answers, "duplicate") + busy, 100);
     assert_eq!(shop.count("webhook_events").await, 1);
 }
 
@@ -163,7 +174,8 @@ async fn the_same_event_a_hundred_times_at_once_without_postgres_is_one_letter(d
     let shop = Shop::open(db).await;
     shop.app.db.close().await;
     let answers = deliver_often(&shop, &event(&json!({})), 100).await;
-    assert_eq!(count(&answers, "dlq"), 100);
+    let busy = assert_kept_or_turned_away(&answers);
+    assert_eq!(count(&answers, "dlq") + busy, 100);
     DeadLetters::of(&shop.app).only();
 }
 

