@@ -39,7 +39,9 @@ fn assert_unstored(answer: &Answer) {
 /// its stores may only say that. Tells how many were turned away; somebody was not.
 fn assert_kept_or_turned_away(answers: &[Answer]) -> usize {
     let away: Vec<_> = answers.iter().filter(|it| it.status != StatusCode::OK).collect();
-    away.iter().for_each(|answer| assert_unstored(answer));
+    for answer in &away {
+        assert_unstored(answer);
+    }
     assert!(away.len() < answers.len());
     away.len()
 }

@@ -141,6 +141,29 @@ async fn dropped_calls_of_a_closed_breaker_count_as_never_made() {
 }
 
 #[tokio::test]
+async fn a_call_that_may_not_be_a_probe_is_made_only_while_it_is_closed() {
+    let (breaker, clock) = breaker();
+    let uncounted = async || breaker.call_uncounted(async { Ok("called") }).await;
+    let waits_for = |called: Result<_, _>| match called {
+        Err(ClientError::BreakerOpen { client: "moyasar", retry_after }) => retry_after.as_secs(),
+        other => panic!("{other:?}"),
+    };
+    assert!(breaker.refusal().is_none());
+    assert_eq!(uncounted().await.unwrap(), "called");
+    fail(&breaker, 5);
+    clock.advance(Duration::from_secs(18));
+    assert_eq!(waits_for(uncounted().await), 42);
+    clock.advance(Duration::from_secs(42));
+    assert_eq!(waits_for(uncounted().await), 0, "half open");
+    // It was no probe, and it is no answer of one.
+    answer(&breaker, StatusCode::OK).await.unwrap();
+    let outage = async { Err::<(), _>(status(StatusCode::BAD_GATEWAY)) };
+    assert!(breaker.call_uncounted(outage).await.is_err());
+    assert_eq!(breaker.snapshot().failure_count, 0);
+    assert_eq!(uncounted().await.unwrap(), "called");
+}
+
+#[tokio::test]
 async fn a_passive_breaker_lets_nothing_through() {
     let clock = Clock::default();
     let breaker = Breaker::new("posthog", RULES, clock, true);
@@ -321,6 +344,18 @@ fn a_reset_from_before_it_began_is_none_and_a_later_one_is() {
     assert_eq!(breaker.snapshot().state, State::Closed);
     assert_eq!(breaker.snapshot().failure_count, 0);
     assert_eq!(breaker.snapshot().transitions.last().unwrap().cause, Cause::Reset);
+}
+
+#[test]
+fn being_held_open_makes_it_forget_nothing_that_it_has_seen() {
+    let (breaker, clock) = breaker();
+    let open = Orders::default().reset().force(forced(Force::Open, "2026-11-20T10:00:00Z"));
+    breaker.follow(&Orders::default().reset());
+    fail(&breaker, 3);
+    breaker.follow(&open);
+    assert_eq!(breaker.snapshot().failure_count, 3);
+    clock.advance(Duration::from_hours(1));
+    assert_eq!((breaker.snapshot().state, breaker.snapshot().failure_count), (State::Closed, 3));
 }
 
 #[test]
